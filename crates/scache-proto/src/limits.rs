@@ -1,0 +1,10 @@
+//! How much a peer may make a session remember.
+
+/// Bytes of one attribute name or value, without the NUL that ends it.
+pub const VALUE_BYTES: usize = 64 * 1024;
+
+/// Bytes of one attribute list, with every NUL of it.
+pub const LIST_BYTES: usize = 256 * 1024;
+
+/// Bytes of replies that may wait in a server session for a client that does not read.
+pub const REPLY_BYTES: usize = 64 * 1024;

@@ -31,7 +31,10 @@ pub enum ValueError {
     #[error("a value cannot be longer than {} bytes", limits::VALUE_BYTES)]
     TooLong,
     /// Not a whole number of seconds from 1 to [`Ttl::MAX_SECONDS`].
-    #[error("a time to live is a whole number of seconds from 1 to {}", Ttl::MAX_SECONDS)]
+    #[error(
+        "a time to live is a whole number of seconds from 1 to {}",
+        Ttl::MAX_SECONDS
+    )]
     Ttl,
 }
 

@@ -2,9 +2,22 @@
 //!
 //! This crate performs no I/O, reads no clock and owns no descriptor: sessions are state machines that
 //! are fed bytes and handles, and are polled for what to do and what to send.
+//!
+//! - [`attr`]: lists of named values, the only thing that is ever said besides descriptors.
+//! - [`request`] and [`reply`]: what the lists mean.
+//! - [`server`] and [`client`]: the two ends of a connection, with the dance a descriptor needs.
 
+pub mod attr;
+pub mod client;
 pub mod limits;
+pub mod reply;
+pub mod request;
+pub mod server;
 
+mod attached;
 mod label;
 
+pub use attached::Descriptors;
 pub use label::{Label, Property, Ttl, ValueError};
+pub use reply::Status;
+pub use request::Request;

@@ -1,0 +1,278 @@
+//! The session against a cache of one place.
+
+use super::*;
+
+const SAVE: &[u8] = b"request\0save_endp\0ttl\x009\0label\0e\0property\0p\0\0";
+const FIND: &[u8] = b"request\0find_endp\0label\0e\0\0";
+const DUMMY: &[u8] = b"dummy\0\0\0";
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Descriptors are numbers, and the cache is one place for one of them.
+struct Server {
+    session: Session<u32, u32>,
+    cached: Option<u32>,
+    log: Vec<String>,
+    sent: Vec<u8>,
+    handed_out: Vec<u32>,
+    now: Instant,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
+fn server() -> Server {
+    Server {
+        session: Session::new(false, TIMEOUT),
+        cached: None,
+        log: Vec::new(),
+        sent: Vec::new(),
+        handed_out: Vec::new(),
+        now: Instant::now(),
+    }
+}
+
+impl Server {
+    fn input(&mut self, bytes: &[u8], descriptors: Descriptors<u32>) -> &mut Self {
+        self.session.handle_input(self.now, bytes, descriptors);
+        self.run();
+        self
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        self.input(bytes, Descriptors::None)
+    }
+
+    fn wait(&mut self, seconds: u64) -> &mut Self {
+        self.now += Duration::from_secs(seconds);
+        self
+    }
+
+    fn run(&mut self) {
+        loop {
+            self.answer();
+            if !self.write(usize::MAX) {
+                return;
+            }
+        }
+    }
+
+    fn answer(&mut self) {
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::SaveEndpoint { descriptor, .. } => {
+                    self.cached = Some(descriptor);
+                    self.session.reply(Answer::Done);
+                }
+                Event::Request(Request::FindEndpoint { .. }) => {
+                    let answer = self
+                        .cached
+                        .take()
+                        .map_or(Answer::Failed, |taken| Answer::Found {
+                            taken,
+                            properties: &[b"p"],
+                        });
+                    self.session.reply(answer);
+                }
+                Event::Request(_) => self.session.reply(Answer::Done),
+                other => self.log.push(format!("{other:?}")),
+            }
+        }
+    }
+
+    fn write(&mut self, most: usize) -> bool {
+        let Some(transmit) = self.session.poll_transmit() else {
+            return false;
+        };
+        let bytes = &transmit.bytes[..transmit.bytes.len().min(most)];
+        self.sent.extend_from_slice(bytes);
+        self.handed_out.extend(transmit.descriptor);
+        let written = bytes.len();
+        self.session.handle_written(written);
+        true
+    }
+}
+
+#[test]
+fn a_connection_is_saved_and_found() {
+    let mut server = server();
+    server.bytes(SAVE);
+    assert_eq!(server.sent, DUMMY);
+    server.input(b"\0", Descriptors::One(7)).bytes(FIND);
+    assert_eq!(
+        server.sent,
+        b"dummy\0\0\0status\x000\0\0status\x000\0property\0p\0\0"
+    );
+    assert!(server.handed_out.is_empty());
+    server.bytes(DUMMY);
+    assert_eq!(server.handed_out, [7]);
+    assert!(server.sent.ends_with(b"\0\0\0"));
+    server.bytes(DUMMY);
+    assert_eq!(server.log, ["Delivered(7)"]);
+    assert_eq!(server.session.deadline(), None);
+    assert!(server.session.close().is_none());
+}
+
+#[test]
+fn every_split_gives_the_same_answer() {
+    let mut stream = Vec::new();
+    for part in [SAVE, b"\0", FIND, DUMMY, DUMMY, FIND] {
+        stream.extend_from_slice(part);
+    }
+    // The descriptor's message ends the read it comes with, so one cut is always there.
+    let descriptor_ends = SAVE.len() + 1;
+    let mut whole = server();
+    whole
+        .input(&stream[..descriptor_ends], Descriptors::One(7))
+        .bytes(&stream[descriptor_ends..]);
+    assert_eq!(whole.handed_out, [7]);
+    for split in 0..stream.len() {
+        let mut pieces = server();
+        let mut from = 0;
+        for to in [
+            split.min(descriptor_ends),
+            descriptor_ends,
+            split.max(descriptor_ends),
+            stream.len(),
+        ] {
+            if to == descriptor_ends && from < to {
+                pieces.input(&stream[from..to], Descriptors::One(7));
+            } else if from < to {
+                pieces.bytes(&stream[from..to]);
+            }
+            from = from.max(to);
+        }
+        assert_eq!(pieces.sent, whole.sent, "split at {split}");
+        assert_eq!(pieces.handed_out, [7], "split at {split}");
+        assert_eq!(pieces.log, whole.log, "split at {split}");
+    }
+}
+
+#[test]
+fn one_byte_at_a_time_gives_the_same_answer() {
+    let mut server = server();
+    for byte in SAVE {
+        server.bytes(&[*byte]);
+    }
+    server.input(b"\0", Descriptors::One(7));
+    for byte in [FIND, DUMMY, DUMMY].concat() {
+        server.bytes(&[byte]);
+    }
+    assert_eq!(server.handed_out, [7]);
+    assert_eq!(server.log, ["Delivered(7)"]);
+}
+
+#[test]
+fn without_a_usable_descriptor_nothing_is_saved_and_the_session_goes_on() {
+    for descriptors in [Descriptors::None, Descriptors::Unusable] {
+        let mut server = server();
+        server.bytes(SAVE).input(b"\0", descriptors).bytes(FIND);
+        assert_eq!(
+            server.sent,
+            b"dummy\0\0\0status\x002\0\0status\x002\0property\0\0\0"
+        );
+        assert_eq!(server.log, ["Refused(NoDescriptor)"]);
+    }
+}
+
+#[test]
+fn a_descriptor_where_none_belongs_ends_the_session() {
+    let mut server = server();
+    server.input(FIND, Descriptors::One(7));
+    assert_eq!(server.log, ["Broken(StrayDescriptor)"]);
+    server.bytes(FIND);
+    assert_eq!(server.sent, b"status\x002\0property\0\0\0");
+}
+
+#[test]
+fn a_client_that_leaves_gives_back_what_it_did_not_get() {
+    let mut server = server();
+    server.cached = Some(7);
+    server.bytes(FIND);
+    assert!(matches!(
+        server.session.close(),
+        Some(Unfinished::Unsent(7))
+    ));
+}
+
+#[test]
+fn a_descriptor_that_could_not_be_written_yet_is_unsent() {
+    let mut server = server();
+    server.cached = Some(7);
+    server.bytes(FIND);
+    server
+        .session
+        .handle_input(server.now, DUMMY, Descriptors::None);
+    server.answer();
+    assert!(matches!(
+        server.session.close(),
+        Some(Unfinished::Unsent(7))
+    ));
+}
+
+#[test]
+fn a_client_that_leaves_without_a_receipt_keeps_what_it_got() {
+    let mut server = server();
+    server.cached = Some(7);
+    server.bytes(FIND).bytes(DUMMY);
+    assert!(matches!(server.session.close(), Some(Unfinished::Sent(7))));
+}
+
+#[test]
+fn something_else_than_the_dummy_declines_the_connection() {
+    let mut server = server();
+    server.cached = Some(7);
+    server.bytes(FIND).bytes(FIND);
+    assert_eq!(server.log, ["Declined(7)"]);
+    assert!(server.handed_out.is_empty());
+    server.bytes(FIND);
+    assert!(server.sent.ends_with(b"status\x002\0property\0\0\0"));
+}
+
+#[test]
+fn the_deadline_runs_from_the_first_byte_of_a_request() {
+    let mut server = server();
+    let start = server.now;
+    assert_eq!(server.session.deadline(), None);
+    server.bytes(&SAVE[..1]);
+    assert_eq!(server.session.deadline(), Some(start + TIMEOUT));
+    server.wait(3).bytes(&SAVE[1..]);
+    assert_eq!(
+        server.session.deadline(),
+        Some(start + TIMEOUT),
+        "the descriptor is missing"
+    );
+    server.wait(3).input(b"\0", Descriptors::One(7));
+    assert_eq!(server.session.deadline(), None);
+    server.bytes(&[FIND, DUMMY, DUMMY, &FIND[..3]].concat());
+    assert_eq!(
+        server.session.deadline(),
+        Some(server.now + TIMEOUT),
+        "the next request began"
+    );
+    server.wait(1).bytes(&FIND[3..4]);
+    assert_eq!(
+        server.session.deadline(),
+        Some(server.now + TIMEOUT - Duration::from_secs(1))
+    );
+}
+
+#[test]
+fn replies_that_are_not_read_end_the_session() {
+    let mut server = server();
+    let unknown = b"request\0x\0\0".repeat(limits::REPLY_BYTES / 10 + 2);
+    server
+        .session
+        .handle_input(server.now, &unknown, Descriptors::None);
+    server.answer();
+    assert_eq!(
+        server.log.last().map(String::as_str),
+        Some("Broken(NotReading)")
+    );
+}
+
+#[test]
+fn a_request_over_the_limit_is_answered_and_ends_the_session() {
+    let mut server = server();
+    server.bytes(b"request\0find_endp\0label\0");
+    server.bytes(&vec![b'x'; limits::VALUE_BYTES + 1]);
+    assert_eq!(server.sent, b"status\x001\0\0");
+    assert_eq!(server.log, ["Broken(TooLong)"]);
+}

@@ -83,9 +83,13 @@ pub fn encode_dummy(buffer: &mut Vec<u8>) {
 }
 
 /// Writes an outcome with its properties.
-pub fn encode_outcome(buffer: &mut Vec<u8>, status: Status, properties: &[&[u8]]) {
+pub fn encode_outcome<'a>(
+    buffer: &mut Vec<u8>,
+    status: Status,
+    properties: impl IntoIterator<Item = &'a [u8]>,
+) {
     properties
-        .iter()
+        .into_iter()
         .fold(
             ListWriter::new(buffer).attribute(STATUS, status.digit()),
             |list, property| list.attribute(PROPERTY, property),
@@ -95,7 +99,11 @@ pub fn encode_outcome(buffer: &mut Vec<u8>, status: Status, properties: &[&[u8]]
 
 /// Writes a refusal: the status, and as many empty properties as the request would have had.
 pub fn encode_refusal(buffer: &mut Vec<u8>, status: Status, kind: Kind) {
-    encode_outcome(buffer, status, &[&b""[..]; 2][..kind.properties()]);
+    encode_outcome(
+        buffer,
+        status,
+        std::iter::repeat_n(&b""[..], kind.properties()),
+    );
 }
 
 impl Status {

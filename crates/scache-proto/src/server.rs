@@ -43,19 +43,20 @@ pub enum Event<'a, D, T> {
 
 /// The answer to a request.
 #[derive(Debug)]
-pub enum Answer<'a, T> {
+pub enum Answer<T> {
     /// Saved.
     Done,
     /// Not found, or not saved.
     Failed,
-    /// A connection, to be handed out. A find by destination has two properties, the
-    /// destination's first, a find by endpoint one.
-    Found {
-        /// The connection.
-        taken: T,
-        /// What goes with it.
-        properties: &'a [&'a [u8]],
-    },
+    /// A connection, to be handed out.
+    Found(T),
+}
+
+/// A connection taken from the cache, on its way to a client.
+pub trait HandOut {
+    /// What the client is told with it: of a find by destination the destination's property, then the
+    /// connection's; of a find by endpoint only the connection's.
+    fn properties(&self) -> impl Iterator<Item = &[u8]>;
 }
 
 /// Why a client was told no.
@@ -144,7 +145,7 @@ enum State<T> {
 /// What an idle session may keep allocated for replies.
 const KEPT_BYTES: usize = 1024;
 
-impl<D, T> Session<D, T> {
+impl<D, T: HandOut> Session<D, T> {
     /// A session with a client that just connected.
     ///
     /// `announce`: say the name of the protocol first, as clients since Postfix 3.6 expect.
@@ -200,7 +201,7 @@ impl<D, T> Session<D, T> {
     }
 
     /// Answers the request that [`Session::poll_event`] gave out last.
-    pub fn reply(&mut self, answer: Answer<'_, T>) {
+    pub fn reply(&mut self, answer: Answer<T>) {
         let State::Asked(kind) = self.state else {
             debug_assert!(false, "an answer without a request");
             return;
@@ -209,15 +210,14 @@ impl<D, T> Session<D, T> {
         match answer {
             Answer::Done => {
                 self.request_began = None;
-                reply::encode_outcome(&mut self.out, Status::Done, &[]);
+                reply::encode_outcome(&mut self.out, Status::Done, []);
             }
             Answer::Failed => {
                 self.request_began = None;
                 reply::encode_refusal(&mut self.out, Status::Failed, kind);
             }
-            Answer::Found { taken, properties } => {
-                debug_assert_eq!(properties.len(), kind.properties());
-                reply::encode_outcome(&mut self.out, Status::Done, properties);
+            Answer::Found(taken) => {
+                reply::encode_outcome(&mut self.out, Status::Done, taken.properties());
                 self.state = State::AwaitDummy(taken);
             }
         }
@@ -280,7 +280,7 @@ impl<D, T> Session<D, T> {
                     return None;
                 }
                 Err(_) => {
-                    reply::encode_outcome(&mut self.out, Status::Malformed, &[]);
+                    reply::encode_outcome(&mut self.out, Status::Malformed, []);
                     return Some(self.broken(Fault::TooLong));
                 }
             }
@@ -308,7 +308,7 @@ impl<D, T> Session<D, T> {
                     return Some(Event::Refused(Refusal::Malformed));
                 }
                 Err(RequestError::Unknown) => {
-                    reply::encode_outcome(&mut self.out, Status::Malformed, &[]);
+                    reply::encode_outcome(&mut self.out, Status::Malformed, []);
                     self.request_began = None;
                     return Some(Event::Refused(Refusal::Unknown));
                 }

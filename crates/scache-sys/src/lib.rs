@@ -1,1 +1,10 @@
-//! sys
+//! What the kernel does for a connection cache.
+//!
+//! All `unsafe` of the project is here, behind functions that cannot be misused. Nothing here knows
+//! what is cached or why.
+
+pub mod descriptors;
+pub mod local_time;
+pub mod passing;
+pub mod privileges;
+pub mod watchdog;

@@ -2,6 +2,12 @@
 
 use super::*;
 
+impl HandOut for u32 {
+    fn properties(&self) -> impl Iterator<Item = &[u8]> {
+        std::iter::once(&b"p"[..])
+    }
+}
+
 const SAVE: &[u8] = b"request\0save_endp\0ttl\x009\0label\0e\0property\0p\0\0";
 const FIND: &[u8] = b"request\0find_endp\0label\0e\0\0";
 const DUMMY: &[u8] = b"dummy\0\0\0";
@@ -62,13 +68,7 @@ impl Server {
                     self.session.reply(Answer::Done);
                 }
                 Event::Request(Request::FindEndpoint { .. }) => {
-                    let answer = self
-                        .cached
-                        .take()
-                        .map_or(Answer::Failed, |taken| Answer::Found {
-                            taken,
-                            properties: &[b"p"],
-                        });
+                    let answer = self.cached.take().map_or(Answer::Failed, Answer::Found);
                     self.session.reply(answer);
                 }
                 Event::Request(_) => self.session.reply(Answer::Done),

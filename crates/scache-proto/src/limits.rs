@@ -6,5 +6,5 @@ pub const VALUE_BYTES: usize = 64 * 1024;
 /// Bytes of one attribute list, with every NUL of it.
 pub const LIST_BYTES: usize = 256 * 1024;
 
-/// Bytes of replies that may wait in a server session for a client that does not read.
+/// Bytes of replies that may wait for a client that does not read and asks for more.
 pub const REPLY_BYTES: usize = 64 * 1024;

@@ -82,7 +82,7 @@ pub enum Fault {
     /// A descriptor came where none belongs.
     #[error("unexpected file descriptor")]
     StrayDescriptor,
-    /// More than [`limits::REPLY_BYTES`] of replies wait.
+    /// More than [`limits::REPLY_BYTES`] of replies wait, and the client asks for more.
     #[error("client does not read its replies")]
     NotReading,
 }
@@ -117,6 +117,8 @@ pub struct Session<D, T> {
     out: Vec<u8>,
     /// How much of `out` is written.
     written: usize,
+    /// The last attempt to write found no room.
+    blocked: bool,
     /// The byte of `out` that the descriptor of the connection being handed out rides on.
     descriptor_at: Option<usize>,
     request_timeout: Duration,
@@ -162,6 +164,7 @@ impl<D, T: HandOut> Session<D, T> {
             saving: Vec::new(),
             out,
             written: 0,
+            blocked: false,
             descriptor_at: None,
             request_timeout,
             last_input: None,
@@ -188,9 +191,6 @@ impl<D, T: HandOut> Session<D, T> {
         }
         if self.attached.stray(self.framer.consumed()) {
             return Some(self.broken(Fault::StrayDescriptor));
-        }
-        if self.out.len() - self.written > limits::REPLY_BYTES {
-            return Some(self.broken(Fault::NotReading));
         }
         match std::mem::replace(&mut self.state, State::Idle) {
             State::AwaitDescriptor { ttl, split } => self.poll_descriptor(ttl, split),
@@ -245,12 +245,18 @@ impl<D, T: HandOut> Session<D, T> {
         if bytes > 0 && self.descriptor_at == Some(self.written) {
             self.descriptor_at = None;
         }
+        self.blocked = false;
         self.written += bytes;
         if self.written == self.out.len() {
             self.written = 0;
             self.out.clear();
             self.out.shrink_to(KEPT_BYTES);
         }
+    }
+
+    /// Takes note that nothing of the last [`Transmit`] could be written for now.
+    pub fn handle_blocked(&mut self) {
+        self.blocked = true;
     }
 
     /// When the client is to be given up if it has not gone on by then.
@@ -272,6 +278,11 @@ impl<D, T: HandOut> Session<D, T> {
     }
 
     fn poll_request(&mut self) -> Option<Event<'_, D, T>> {
+        if self.out.len() - self.written > limits::REPLY_BYTES {
+            // One reply may be longer than that; who asks for more must read first.
+            let asks_for_more = self.blocked && !self.framer.is_empty();
+            return asks_for_more.then(|| self.broken(Fault::NotReading));
+        }
         loop {
             match self.framer.advance() {
                 Ok(true) => {}

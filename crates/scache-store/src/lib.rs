@@ -1,1 +1,17 @@
-//! store
+//! What a connection cache remembers: destinations, endpoints, connections, and until when.
+//!
+//! This crate performs no I/O and reads no clock. A connection is a handle `H` of any type, the time is a
+//! parameter that never goes back. What the store lets go of it gives back ([`Store::poll_released`]):
+//! how a connection is closed is not known here.
+//!
+//! Nothing costs more for there being many entries, but for the logarithm that a heap takes, and for
+//! [`Store::find_destination`], which goes through the bindings of its own destination.
+
+mod deadlines;
+mod list;
+mod names;
+mod store;
+mod types;
+
+pub use store::Store;
+pub use types::{Counts, FoundThrough, Limits, Reason, Released, Statistics, Taken};

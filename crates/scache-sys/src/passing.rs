@@ -30,6 +30,8 @@ pub enum Wait {
 
 /// Reads bytes, and the descriptors of at most one message. 0 bytes is the end.
 ///
+/// What is no socket is read as its own flags say.
+///
 /// # Errors
 /// What recvmsg(2) says, but never `EINTR`.
 pub fn receive(
@@ -44,6 +46,7 @@ pub fn receive(
     let message = loop {
         match recvmsg(socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
             Err(Errno::INTR) => {}
+            Err(Errno::NOTSOCK) => return read(socket, buffer),
             result => break result?,
         }
     };
@@ -67,6 +70,8 @@ pub fn receive(
 
 /// Writes bytes, the first of them with a descriptor if one is given. Says how many were written.
 ///
+/// What is no socket is written to as its own flags say, and takes no descriptor.
+///
 /// # Errors
 /// What sendmsg(2) says, but never `EINTR`. `EPIPE` raises no signal.
 pub fn send(
@@ -87,9 +92,21 @@ pub fn send(
     loop {
         match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags) {
             Err(Errno::INTR) => {}
+            Err(Errno::NOTSOCK) if descriptor.is_none() => return write(socket, bytes),
             result => return Ok(result?),
         }
     }
+}
+
+fn read(file: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Descriptors<OwnedFd>)> {
+    let bytes = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *buffer))?;
+    Ok((bytes, Descriptors::None))
+}
+
+fn write(file: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| {
+        rustix::io::write(file, bytes)
+    })?)
 }
 
 #[cfg(test)]

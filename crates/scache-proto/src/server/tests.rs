@@ -255,12 +255,19 @@ fn the_deadline_runs_from_the_first_byte_of_a_request() {
 }
 
 #[test]
-fn replies_that_are_not_read_end_the_session() {
+fn who_does_not_read_and_asks_for_more_is_dropped() {
     let mut server = server();
     let unknown = b"request\0x\0\0".repeat(limits::REPLY_BYTES / 10 + 2);
     server
         .session
         .handle_input(server.now, &unknown, Descriptors::None);
+    server.answer();
+    assert!(server.log.iter().all(|line| line == "Refused(Unknown)"));
+    assert!(server.session.poll_transmit().is_some_and(|transmit| {
+        transmit.bytes.len() > limits::REPLY_BYTES
+            && transmit.bytes.len() < limits::REPLY_BYTES + 100
+    }));
+    server.session.handle_blocked();
     server.answer();
     assert_eq!(
         server.log.last().map(String::as_str),

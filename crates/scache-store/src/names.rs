@@ -1,0 +1,73 @@
+//! From names to numbers.
+//!
+//! The hash is keyed with a secret of the process and a name is compared whole, so nobody can make names
+//! collide, and a collision would confuse nobody.
+
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
+use slab::Slab;
+
+/// Records by name, numbered.
+#[derive(Debug)]
+pub(crate) struct Names<T> {
+    records: Slab<(Box<[u8]>, T)>,
+    index: HashTable<u32>,
+    hasher: RandomState,
+}
+
+impl<T: Default> Names<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            records: Slab::new(),
+            index: HashTable::new(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(crate) fn find(&self, name: &[u8]) -> Option<u32> {
+        let hash = self.hasher.hash_one(name);
+        let found = self
+            .index
+            .find(hash, |slot| &*self.records[*slot as usize].0 == name);
+        found.copied()
+    }
+
+    /// The number of a name, which is new if it has none.
+    pub(crate) fn number(&mut self, name: &[u8]) -> u32 {
+        if let Some(slot) = self.find(name) {
+            return slot;
+        }
+        let slot = self.records.insert((name.into(), T::default())) as u32;
+        let (records, hasher) = (&self.records, &self.hasher);
+        self.index
+            .insert_unique(hasher.hash_one(name), slot, |slot| {
+                hasher.hash_one(&*records[*slot as usize].0)
+            });
+        slot
+    }
+
+    pub(crate) fn forget(&mut self, slot: u32) {
+        let (name, _) = self.records.remove(slot as usize);
+        let hash = self.hasher.hash_one(&*name);
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
+            entry.remove();
+        }
+    }
+
+    pub(crate) fn name(&self, slot: u32) -> &[u8] {
+        &self.records[slot as usize].0
+    }
+
+    pub(crate) fn record(&self, slot: u32) -> &T {
+        &self.records[slot as usize].1
+    }
+
+    pub(crate) fn record_mut(&mut self, slot: u32) -> &mut T {
+        &mut self.records[slot as usize].1
+    }
+}

@@ -1,0 +1,450 @@
+//! The store itself: who is bound to whom, in which order, until when.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use hashbrown::HashTable;
+use scache_proto::{Label, Property, Ttl};
+use slab::Slab;
+
+use crate::deadlines::{Deadlines, Expiring};
+use crate::list::{Linked, Links, List, NONE};
+use crate::names::Names;
+use crate::{Counts, FoundThrough, Limits, Reason, Released, Statistics, Taken};
+
+/// Destinations, endpoints and connections.
+#[derive(Debug)]
+pub struct Store<H> {
+    limits: Limits,
+    /// Where time begins: deadlines are kept as nanoseconds since then.
+    origin: Instant,
+    destinations: Names<Destination>,
+    endpoints: Names<Endpoint>,
+    bindings: Slab<Binding>,
+    binding_deadlines: Deadlines,
+    /// Bindings by what makes them the same: destination, endpoint, property.
+    binding_index: HashTable<u32>,
+    hasher: RandomState,
+    connections: Slab<Connection<H>>,
+    connection_deadlines: Deadlines,
+    /// Endpoints that have connections.
+    open_endpoints: usize,
+    released: VecDeque<Released<H>>,
+    statistics: Statistics,
+}
+
+#[derive(Debug, Default)]
+struct Destination {
+    bindings: List,
+}
+
+/// An endpoint is remembered while it has connections or is bound to.
+#[derive(Debug, Default)]
+struct Endpoint {
+    connections: List,
+    bound: u32,
+}
+
+#[derive(Debug)]
+struct Binding {
+    destination: u32,
+    endpoint: u32,
+    property: Box<[u8]>,
+    links: Links,
+    place: u32,
+}
+
+#[derive(Debug)]
+struct Connection<H> {
+    handle: H,
+    endpoint: u32,
+    property: Box<[u8]>,
+    deadline: u64,
+    links: Links,
+    place: u32,
+}
+
+impl<H> Store<H> {
+    /// An empty store. No time that it is told may be before `origin`.
+    pub fn new(limits: Limits, origin: Instant) -> Self {
+        Self {
+            limits,
+            origin,
+            destinations: Names::new(),
+            endpoints: Names::new(),
+            bindings: Slab::new(),
+            binding_deadlines: Deadlines::default(),
+            binding_index: HashTable::new(),
+            hasher: RandomState::new(),
+            connections: Slab::new(),
+            connection_deadlines: Deadlines::default(),
+            open_endpoints: 0,
+            released: VecDeque::new(),
+            statistics: Statistics::default(),
+        }
+    }
+
+    /// Adds a connection behind those the endpoint has.
+    pub fn save_endpoint(
+        &mut self,
+        now: Instant,
+        ttl: Ttl,
+        endpoint: Label<'_>,
+        property: Property<'_>,
+        handle: H,
+    ) {
+        self.expire(now);
+        let deadline = self.deadline(now, ttl);
+        let endpoint = self.endpoints.number(endpoint.as_bytes());
+        let property = property.as_bytes().into();
+        self.insert(endpoint, property, deadline, handle, End::Back);
+        let counts = self.counts();
+        let most = &mut self.statistics;
+        most.most_endpoints = most.most_endpoints.max(counts.endpoints);
+        most.most_connections = most.most_connections.max(counts.connections);
+    }
+
+    /// Binds a destination to an endpoint, behind the bindings it has. A binding that is there already,
+    /// with the same property, keeps its place and gets the new time.
+    pub fn save_destination(
+        &mut self,
+        now: Instant,
+        ttl: Ttl,
+        destination: Label<'_>,
+        property: Property<'_>,
+        endpoint: Label<'_>,
+    ) {
+        self.expire(now);
+        let deadline = self.deadline(now, ttl);
+        let destination = self.destinations.number(destination.as_bytes());
+        let endpoint = self.endpoints.number(endpoint.as_bytes());
+        let property = property.as_bytes();
+        let hash = self.hasher.hash_one((destination, endpoint, property));
+        let same = self.binding_index.find(hash, |slot| {
+            let binding = &self.bindings[*slot as usize];
+            binding.destination == destination
+                && binding.endpoint == endpoint
+                && *binding.property == *property
+        });
+        if let Some(slot) = same.copied() {
+            self.binding_deadlines
+                .change(&mut self.bindings, deadline, slot);
+        } else {
+            self.bind(destination, endpoint, property, deadline, hash);
+        }
+        let counts = self.counts();
+        let most = &mut self.statistics;
+        most.most_destinations = most.most_destinations.max(counts.destinations);
+        most.most_endpoints = most.most_endpoints.max(counts.endpoints);
+    }
+
+    /// Takes the first connection of an endpoint out.
+    pub fn find_endpoint(&mut self, now: Instant, endpoint: Label<'_>) -> Option<Taken<H>> {
+        self.expire(now);
+        let taken = self
+            .endpoints
+            .find(endpoint.as_bytes())
+            .and_then(|endpoint| self.take_first(endpoint));
+        match taken {
+            Some(_) => self.statistics.endpoint_hits += 1,
+            None => self.statistics.endpoint_misses += 1,
+        }
+        taken
+    }
+
+    /// Goes through the bindings of a destination in their order and takes the first connection there is
+    /// out. The bindings stay.
+    pub fn find_destination(
+        &mut self,
+        now: Instant,
+        destination: Label<'_>,
+    ) -> Option<FoundThrough<H>> {
+        self.expire(now);
+        let found = self.find_through(destination.as_bytes());
+        match found {
+            Some(_) => self.statistics.destination_hits += 1,
+            None => self.statistics.destination_misses += 1,
+        }
+        found
+    }
+
+    /// Puts a connection back to the front of its endpoint, with the deadline it had. If that has passed
+    /// the connection is released instead.
+    pub fn put_back(&mut self, now: Instant, taken: Taken<H>) {
+        self.expire(now);
+        if taken.deadline <= now {
+            self.released.push_back(Released {
+                handle: taken.handle,
+                endpoint: taken.endpoint,
+                reason: Reason::Expired,
+            });
+            return;
+        }
+        let deadline = self.nanoseconds(taken.deadline);
+        let endpoint = self.endpoints.number(&taken.endpoint);
+        self.insert(endpoint, taken.property, deadline, taken.handle, End::Front);
+    }
+
+    /// Forgets bindings and releases connections whose deadline is `now` or was before.
+    pub fn expire(&mut self, now: Instant) {
+        let now = self.nanoseconds(now);
+        while let Some((deadline, slot)) = self.binding_deadlines.soonest()
+            && deadline <= now
+        {
+            self.unbind(slot);
+        }
+        while let Some((deadline, slot)) = self.connection_deadlines.soonest()
+            && deadline <= now
+        {
+            self.release(slot, Reason::Expired);
+        }
+    }
+
+    /// Releases the connection that is the soonest to expire. Whether there was one.
+    pub fn evict(&mut self) -> bool {
+        let soonest = self.connection_deadlines.soonest();
+        if let Some((_, slot)) = soonest {
+            self.release(slot, Reason::Evicted);
+        }
+        soonest.is_some()
+    }
+
+    /// Forgets everything and releases all connections, the soonest to expire first.
+    pub fn clear(&mut self) {
+        while let Some((_, slot)) = self.binding_deadlines.soonest() {
+            self.unbind(slot);
+        }
+        while let Some((_, slot)) = self.connection_deadlines.soonest() {
+            self.release(slot, Reason::Cleared);
+        }
+    }
+
+    /// The next connection that was let go of.
+    pub fn poll_released(&mut self) -> Option<Released<H>> {
+        self.released.pop_front()
+    }
+
+    /// When [`Store::expire`] has something to do next.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let soonest = [&self.binding_deadlines, &self.connection_deadlines]
+            .into_iter()
+            .filter_map(Deadlines::soonest)
+            .min()?;
+        Some(self.instant(soonest.0))
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            destinations: self.destinations.len(),
+            endpoints: self.open_endpoints,
+            connections: self.connections.len(),
+            bindings: self.bindings.len(),
+        }
+    }
+
+    /// What happened since this was last asked.
+    pub fn take_statistics(&mut self) -> Statistics {
+        std::mem::take(&mut self.statistics)
+    }
+
+    fn find_through(&mut self, destination: &[u8]) -> Option<FoundThrough<H>> {
+        let destination = self.destinations.find(destination)?;
+        let mut slot = self.destinations.record(destination).bindings.first;
+        while slot != NONE {
+            let binding = &self.bindings[slot as usize];
+            let (endpoint, next) = (binding.endpoint, binding.links.next);
+            // Taking the connection leaves the binding, which keeps its endpoint known.
+            if let Some(taken) = self.take_first(endpoint) {
+                return Some(FoundThrough {
+                    destination_property: self.bindings[slot as usize].property.clone(),
+                    taken,
+                });
+            }
+            slot = next;
+        }
+        None
+    }
+
+    fn take_first(&mut self, endpoint: u32) -> Option<Taken<H>> {
+        let first = self.endpoints.record(endpoint).connections.first;
+        (first != NONE).then(|| self.remove(first))
+    }
+
+    fn insert(&mut self, endpoint: u32, property: Box<[u8]>, deadline: u64, handle: H, end: End) {
+        self.make_room_for_connection(endpoint);
+        let slot = self.connections.insert(Connection {
+            handle,
+            endpoint,
+            property,
+            deadline,
+            links: Links::default(),
+            place: 0,
+        }) as u32;
+        self.connection_deadlines
+            .insert(&mut self.connections, deadline, slot);
+        let list = &mut self.endpoints.record_mut(endpoint).connections;
+        self.open_endpoints += usize::from(list.length() == 0);
+        match end {
+            End::Back => list.push_back(&mut self.connections, slot),
+            End::Front => list.push_front(&mut self.connections, slot),
+        }
+    }
+
+    /// Evicts until one more connection is within the limits. The endpoint itself stays known.
+    fn make_room_for_connection(&mut self, endpoint: u32) {
+        self.endpoints.record_mut(endpoint).bound += 1;
+        let of_one = self.limits.connections_per_endpoint;
+        while of_one > 0 && self.endpoints.record(endpoint).connections.length() >= of_one {
+            let soonest = self.soonest_of(endpoint);
+            self.release(soonest, Reason::Evicted);
+        }
+        while self.connections.len() >= self.limits.connections.max(1) && self.evict() {}
+        self.endpoints.record_mut(endpoint).bound -= 1;
+    }
+
+    fn soonest_of(&self, endpoint: u32) -> u32 {
+        let first = self.endpoints.record(endpoint).connections.first;
+        let mut soonest = first;
+        let mut slot = first;
+        while slot != NONE {
+            let connection = &self.connections[slot as usize];
+            if connection.deadline < self.connections[soonest as usize].deadline {
+                soonest = slot;
+            }
+            slot = connection.links.next;
+        }
+        soonest
+    }
+
+    fn bind(&mut self, destination: u32, endpoint: u32, property: &[u8], deadline: u64, hash: u64) {
+        let slot = self.bindings.insert(Binding {
+            destination,
+            endpoint,
+            property: property.into(),
+            links: Links::default(),
+            place: 0,
+        }) as u32;
+        self.endpoints.record_mut(endpoint).bound += 1;
+        let list = &mut self.destinations.record_mut(destination).bindings;
+        list.push_back(&mut self.bindings, slot);
+        // The new one is linked but cannot expire yet, so it is not what makes room.
+        while self.bindings.len() > self.limits.bindings.max(1)
+            && let Some((_, soonest)) = self.binding_deadlines.soonest()
+        {
+            self.unbind(soonest);
+        }
+        self.binding_deadlines
+            .insert(&mut self.bindings, deadline, slot);
+        let (bindings, hasher) = (&self.bindings, &self.hasher);
+        self.binding_index.insert_unique(hash, slot, |slot| {
+            hash_of(hasher, &bindings[*slot as usize])
+        });
+    }
+
+    fn unbind(&mut self, slot: u32) {
+        self.binding_deadlines.remove(&mut self.bindings, slot);
+        let list = &mut self
+            .destinations
+            .record_mut(self.bindings[slot as usize].destination)
+            .bindings;
+        list.unlink(&mut self.bindings, slot);
+        let empty = list.length() == 0;
+        let binding = self.bindings.remove(slot as usize);
+        let hash = hash_of(&self.hasher, &binding);
+        if let Ok(entry) = self.binding_index.find_entry(hash, |other| *other == slot) {
+            entry.remove();
+        }
+        if empty {
+            self.destinations.forget(binding.destination);
+        }
+        self.endpoints.record_mut(binding.endpoint).bound -= 1;
+        self.forget_endpoint_if_unused(binding.endpoint);
+    }
+
+    fn release(&mut self, slot: u32, reason: Reason) {
+        let taken = self.remove(slot);
+        self.released.push_back(Released {
+            handle: taken.handle,
+            endpoint: taken.endpoint,
+            reason,
+        });
+    }
+
+    fn remove(&mut self, slot: u32) -> Taken<H> {
+        self.connection_deadlines
+            .remove(&mut self.connections, slot);
+        let endpoint = self.connections[slot as usize].endpoint;
+        let list = &mut self.endpoints.record_mut(endpoint).connections;
+        list.unlink(&mut self.connections, slot);
+        self.open_endpoints -= usize::from(list.length() == 0);
+        let connection = self.connections.remove(slot as usize);
+        let taken = Taken {
+            handle: connection.handle,
+            endpoint: self.endpoints.name(endpoint).into(),
+            property: connection.property,
+            deadline: self.instant(connection.deadline),
+        };
+        self.forget_endpoint_if_unused(endpoint);
+        taken
+    }
+
+    fn forget_endpoint_if_unused(&mut self, endpoint: u32) {
+        let record = self.endpoints.record(endpoint);
+        if record.bound == 0 && record.connections.length() == 0 {
+            self.endpoints.forget(endpoint);
+        }
+    }
+
+    fn deadline(&self, now: Instant, ttl: Ttl) -> u64 {
+        let ttl = Duration::from(ttl).min(self.limits.ttl_limit);
+        self.nanoseconds(now).saturating_add(nanoseconds(ttl))
+    }
+
+    fn nanoseconds(&self, at: Instant) -> u64 {
+        nanoseconds(at.saturating_duration_since(self.origin))
+    }
+
+    fn instant(&self, deadline: u64) -> Instant {
+        self.origin + Duration::from_nanos(deadline)
+    }
+}
+
+/// Which end of its endpoint's list a connection goes to.
+enum End {
+    Front,
+    Back,
+}
+
+impl Linked for Binding {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+impl Expiring for Binding {
+    fn place(&mut self) -> &mut u32 {
+        &mut self.place
+    }
+}
+
+impl<H> Linked for Connection<H> {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+impl<H> Expiring for Connection<H> {
+    fn place(&mut self) -> &mut u32 {
+        &mut self.place
+    }
+}
+
+fn hash_of(hasher: &RandomState, binding: &Binding) -> u64 {
+    hasher.hash_one((binding.destination, binding.endpoint, &*binding.property))
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

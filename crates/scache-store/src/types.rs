@@ -1,0 +1,92 @@
+//! What goes into a store besides requests, and what comes out of it.
+
+use std::time::{Duration, Instant};
+
+/// How much a store keeps, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest anything is kept, whatever time to live is asked for.
+    pub ttl_limit: Duration,
+    /// Connections in all, at least one; the soonest to expire makes room.
+    pub connections: usize,
+    /// Connections of one endpoint; 0 is no limit. The soonest to expire of them makes room.
+    pub connections_per_endpoint: usize,
+    /// Bindings in all, at least one; the soonest to expire makes room.
+    pub bindings: usize,
+}
+
+/// A connection taken out of the store, with all that is needed to put it back.
+#[derive(Debug)]
+pub struct Taken<H> {
+    /// The connection.
+    pub handle: H,
+    /// The name it was saved under.
+    pub endpoint: Box<[u8]>,
+    /// What was saved with it.
+    pub property: Box<[u8]>,
+    /// When it expires.
+    pub deadline: Instant,
+}
+
+/// A connection found by a destination.
+#[derive(Debug)]
+pub struct FoundThrough<H> {
+    /// What was saved with the binding it was found through.
+    pub destination_property: Box<[u8]>,
+    /// The connection.
+    pub taken: Taken<H>,
+}
+
+/// A connection that the store let go of.
+#[derive(Debug)]
+pub struct Released<H> {
+    /// The connection.
+    pub handle: H,
+    /// The name it was saved under.
+    pub endpoint: Box<[u8]>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why a connection was let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Its time was over.
+    Expired,
+    /// It made room for another one.
+    Evicted,
+    /// The store was cleared.
+    Cleared,
+}
+
+/// What happened since the statistics were last taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Connections found by destination.
+    pub destination_hits: u64,
+    /// Destinations without a connection.
+    pub destination_misses: u64,
+    /// Connections found by endpoint, not counting those found by destination.
+    pub endpoint_hits: u64,
+    /// Endpoints without a connection, likewise.
+    pub endpoint_misses: u64,
+    /// The most destinations there were after a binding was saved.
+    pub most_destinations: usize,
+    /// The most endpoints with connections there were after anything was saved.
+    pub most_endpoints: usize,
+    /// The most connections there were after one was saved.
+    pub most_connections: usize,
+}
+
+/// How much there is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Destinations, each with a binding at least.
+    pub destinations: usize,
+    /// Endpoints with a connection at least.
+    pub endpoints: usize,
+    /// Connections.
+    pub connections: usize,
+    /// Bindings.
+    pub bindings: usize,
+}

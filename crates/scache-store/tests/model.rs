@@ -1,0 +1,349 @@
+//! Random operations on the store and on a model that is too simple to be wrong.
+//!
+//! `SCACHE_MODEL_OPERATIONS` sets how many (a million otherwise), `SCACHE_MODEL_SEED` which.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the seed comes from the environment, and virtual time has to begin somewhere"
+)]
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use scache_proto::{Label, Property, Ttl};
+use scache_store::{Counts, Limits, Reason, Statistics, Store, Taken};
+
+/// A connection: alive from its making to its drop, and never in two places.
+#[derive(Debug)]
+struct Connection {
+    nonce: u64,
+    alive: Rc<RefCell<HashSet<u64>>>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        assert!(self.alive.borrow_mut().remove(&self.nonce), "dropped twice");
+    }
+}
+
+struct Saved {
+    endpoint: Vec<u8>,
+    property: Vec<u8>,
+    deadline: Instant,
+    nonce: u64,
+}
+
+struct Bound {
+    destination: Vec<u8>,
+    endpoint: Vec<u8>,
+    property: Vec<u8>,
+    deadline: Instant,
+}
+
+/// Everything in the order in which it is found.
+struct Model {
+    limits: Limits,
+    connections: Vec<Saved>,
+    bindings: Vec<Bound>,
+    statistics: Statistics,
+    released: Vec<(u64, Reason)>,
+}
+
+impl Model {
+    fn expire(&mut self, now: Instant) {
+        self.bindings.retain(|binding| binding.deadline > now);
+        for index in (0..self.connections.len()).rev() {
+            if self.connections[index].deadline <= now {
+                let nonce = self.connections.remove(index).nonce;
+                self.released.push((nonce, Reason::Expired));
+            }
+        }
+    }
+
+    fn save(&mut self, saved: Saved, front: bool) {
+        let of_one = self.limits.connections_per_endpoint;
+        while of_one > 0 && self.of(&saved.endpoint).count() >= of_one {
+            let soonest = self.of(&saved.endpoint).map(|saved| saved.deadline).min();
+            self.evict(|other| other.endpoint == saved.endpoint && Some(other.deadline) == soonest);
+        }
+        while self.connections.len() >= self.limits.connections {
+            let soonest = self.connections.iter().map(|saved| saved.deadline).min();
+            self.evict(|other| Some(other.deadline) == soonest);
+        }
+        let place = if front { 0 } else { self.connections.len() };
+        self.connections.insert(place, saved);
+    }
+
+    /// Deadlines are unique here, so it is always clear who goes.
+    fn evict(&mut self, which: impl Fn(&Saved) -> bool) {
+        let index = self.connections.iter().position(which).unwrap();
+        let nonce = self.connections.remove(index).nonce;
+        self.released.push((nonce, Reason::Evicted));
+    }
+
+    fn of<'a>(&'a self, endpoint: &'a [u8]) -> impl Iterator<Item = &'a Saved> {
+        self.connections
+            .iter()
+            .filter(move |saved| saved.endpoint == endpoint)
+    }
+
+    fn take(&mut self, endpoint: &[u8]) -> Option<Saved> {
+        let index = self
+            .connections
+            .iter()
+            .position(|saved| saved.endpoint == endpoint)?;
+        Some(self.connections.remove(index))
+    }
+
+    fn counts(&self) -> Counts {
+        let destinations: HashSet<_> = self.bindings.iter().map(|b| &b.destination).collect();
+        let endpoints: HashSet<_> = self.connections.iter().map(|c| &c.endpoint).collect();
+        Counts {
+            destinations: destinations.len(),
+            endpoints: endpoints.len(),
+            connections: self.connections.len(),
+            bindings: self.bindings.len(),
+        }
+    }
+}
+
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
+    )
+}
+
+#[test]
+fn random_operations_do_what_the_model_does() {
+    let seed = setting("SCACHE_MODEL_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let operations = setting("SCACHE_MODEL_OPERATIONS").unwrap_or(1_000_000);
+    println!("SCACHE_MODEL_SEED={seed} cargo test -p scache-store --test model");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut done = 0;
+    // Many short lives see more than one long one: each has limits of its own.
+    while done < operations {
+        let steps = random.u64(100..20_000).min(operations - done);
+        live(&mut random, steps, seed);
+        done += steps;
+    }
+}
+
+#[expect(clippy::too_many_lines, reason = "one operation after the other")]
+fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
+    let limits = Limits {
+        ttl_limit: Duration::from_secs(random.u64(1..8)),
+        connections: random.usize(1..40),
+        connections_per_endpoint: random.usize(0..6),
+        bindings: random.usize(1..40),
+    };
+    let mut now = Instant::now();
+    let mut store = Store::new(limits.clone(), now);
+    let mut model = Model {
+        limits: limits.clone(),
+        connections: Vec::new(),
+        bindings: Vec::new(),
+        statistics: Statistics::default(),
+        released: Vec::new(),
+    };
+    let alive = Rc::default();
+    let mut nonce = 0;
+    let mut taken: Vec<Taken<Connection>> = Vec::new();
+    let names: [&[u8]; 6] = [b"", b"a", b"b", b"\xff\n", b"smtp\n[127.0.0.1]:25", b"e"];
+    for step in 0..steps {
+        // Odd steps, so that equal deadlines are rare; who goes first of two equals is not defined.
+        now += Duration::from_nanos(random.u64(1..100_000_000) * 2 + 1);
+        if random.u8(..) == 0 {
+            now += Duration::from_secs(random.u64(1..10));
+        }
+        let name = names[random.usize(..names.len())];
+        let other = names[random.usize(..names.len())];
+        let property = names[random.usize(..3)];
+        let ttl = Ttl::from_secs(random.u32(1..10)).unwrap();
+        let deadline = now + Duration::from(ttl).min(limits.ttl_limit);
+        let label = Label::new(name).unwrap();
+        let context = format!("seed {seed}, step {step}");
+        let clash = model.connections.iter().any(|c| c.deadline == deadline)
+            || model.bindings.iter().any(|b| b.deadline == deadline)
+            || taken.iter().any(|t| t.deadline == deadline);
+        match random.u8(0..10) {
+            0..=2 if !clash => {
+                nonce += 1;
+                RefCell::borrow_mut(&alive as &Rc<RefCell<HashSet<u64>>>).insert(nonce);
+                let handle = Connection {
+                    nonce,
+                    alive: Rc::clone(&alive),
+                };
+                let property_ = Property::new(property).unwrap();
+                store.save_endpoint(now, ttl, label, property_, handle);
+                model.expire(now);
+                model.save(
+                    Saved {
+                        endpoint: name.to_vec(),
+                        property: property.to_vec(),
+                        deadline,
+                        nonce,
+                    },
+                    false,
+                );
+                let counts = model.counts();
+                let most = &mut model.statistics;
+                most.most_endpoints = most.most_endpoints.max(counts.endpoints);
+                most.most_connections = most.most_connections.max(counts.connections);
+            }
+            3..=4 if !clash => {
+                let endpoint = Label::new(other).unwrap();
+                let property_ = Property::new(property).unwrap();
+                store.save_destination(now, ttl, label, property_, endpoint);
+                model.expire(now);
+                let same = model.bindings.iter_mut().find(|binding| {
+                    (
+                        &*binding.destination,
+                        &*binding.endpoint,
+                        &*binding.property,
+                    ) == (name, other, property)
+                });
+                if let Some(same) = same {
+                    same.deadline = deadline;
+                } else {
+                    while model.bindings.len() >= limits.bindings {
+                        let soonest = model.bindings.iter().map(|b| b.deadline).min();
+                        model.bindings.retain(|b| Some(b.deadline) != soonest);
+                    }
+                    model.bindings.push(Bound {
+                        destination: name.to_vec(),
+                        endpoint: other.to_vec(),
+                        property: property.to_vec(),
+                        deadline,
+                    });
+                }
+                let counts = model.counts();
+                let most = &mut model.statistics;
+                most.most_destinations = most.most_destinations.max(counts.destinations);
+                most.most_endpoints = most.most_endpoints.max(counts.endpoints);
+            }
+            5 => {
+                model.expire(now);
+                let expected = model.take(name);
+                let found = store.find_endpoint(now, label);
+                assert_same(found.as_ref(), expected.as_ref(), &context);
+                if expected.is_some() {
+                    model.statistics.endpoint_hits += 1;
+                } else {
+                    model.statistics.endpoint_misses += 1;
+                }
+                taken.extend(found);
+            }
+            6..=7 => {
+                model.expire(now);
+                let through: Vec<_> = model
+                    .bindings
+                    .iter()
+                    .filter(|binding| binding.destination == name)
+                    .map(|binding| (binding.endpoint.clone(), binding.property.clone()))
+                    .collect();
+                let expected = through
+                    .into_iter()
+                    .find_map(|(endpoint, property)| Some((property, model.take(&endpoint)?)));
+                let found = store.find_destination(now, label);
+                assert_eq!(
+                    found.as_ref().map(|found| &*found.destination_property),
+                    expected.as_ref().map(|(property, _)| &**property),
+                    "{context}"
+                );
+                assert_same(
+                    found.as_ref().map(|found| &found.taken),
+                    expected.as_ref().map(|(_, saved)| saved),
+                    &context,
+                );
+                if expected.is_some() {
+                    model.statistics.destination_hits += 1;
+                } else {
+                    model.statistics.destination_misses += 1;
+                }
+                taken.extend(found.map(|found| found.taken));
+            }
+            8 if !taken.is_empty() => {
+                let back = taken.swap_remove(random.usize(..taken.len()));
+                model.expire(now);
+                let saved = Saved {
+                    endpoint: back.endpoint.to_vec(),
+                    property: back.property.to_vec(),
+                    deadline: back.deadline,
+                    nonce: back.handle.nonce,
+                };
+                if saved.deadline <= now {
+                    model.released.push((saved.nonce, Reason::Expired));
+                } else {
+                    model.save(saved, true);
+                }
+                store.put_back(now, back);
+            }
+            9 if random.u8(..) == 0 => {
+                store.clear();
+                model.bindings.clear();
+                let cleared = model.connections.drain(..);
+                model
+                    .released
+                    .extend(cleared.map(|saved| (saved.nonce, Reason::Cleared)));
+            }
+            9 if random.u8(..) < 16 => {
+                let soonest = model.connections.iter().map(|saved| saved.deadline).min();
+                if soonest.is_some() {
+                    model.evict(|saved| Some(saved.deadline) == soonest);
+                }
+                assert_eq!(store.evict(), soonest.is_some(), "{context}");
+            }
+            _ => {
+                taken.clear();
+                store.expire(now);
+                model.expire(now);
+            }
+        }
+        let mut released: Vec<_> = std::iter::from_fn(|| store.poll_released())
+            .map(|released| (released.handle.nonce, released.reason))
+            .collect();
+        released.sort_by_key(|(nonce, _)| *nonce);
+        model.released.sort_by_key(|(nonce, _)| *nonce);
+        assert_eq!(released, model.released, "{context}");
+        model.released.clear();
+        assert_eq!(store.counts(), model.counts(), "{context}");
+        let soonest = model
+            .connections
+            .iter()
+            .map(|saved| saved.deadline)
+            .chain(model.bindings.iter().map(|binding| binding.deadline))
+            .min();
+        assert_eq!(store.next_deadline(), soonest, "{context}");
+        if random.u8(..) == 0 {
+            let statistics = std::mem::take(&mut model.statistics);
+            assert_eq!(store.take_statistics(), statistics, "{context}");
+        }
+        let held = model.connections.len() + taken.len();
+        assert_eq!(alive.borrow().len(), held, "{context}: a connection leaked");
+    }
+}
+
+fn assert_same(found: Option<&Taken<Connection>>, expected: Option<&Saved>, context: &str) {
+    let found = found.map(|taken| {
+        (
+            taken.handle.nonce,
+            &*taken.endpoint,
+            &*taken.property,
+            taken.deadline,
+        )
+    });
+    let expected = expected.map(|saved| {
+        (
+            saved.nonce,
+            &*saved.endpoint,
+            &*saved.property,
+            saved.deadline,
+        )
+    });
+    assert_eq!(found, expected, "{context}");
+}

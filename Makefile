@@ -1,0 +1,28 @@
+# make run     build scached and start it in the foreground
+# make test    every test, against the real Postfix (fetched below target/ if need be)
+# make check   formatting, lints, documentation
+# make demo    a real Postfix with stock scache, then with ours, side by side
+
+CARGO ?= cargo
+
+.PHONY: build run test check demo
+
+build:
+	$(CARGO) build --locked --release --bins
+
+run:
+	$(CARGO) run --locked --release -p scached --bin scached
+
+# The tests of whole programs look for them beside themselves, so all of it is built first.
+test:
+	$(CARGO) build --locked --workspace --all-targets
+	$(CARGO) test --locked --workspace
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+
+demo:
+	$(CARGO) build --locked --release --workspace --bins
+	$(CARGO) run --locked --release -p scache-tests --bin demo

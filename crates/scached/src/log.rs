@@ -1,0 +1,203 @@
+//! Log lines as Postfix writes them, to syslog, to postlogd(8) or to standard error.
+//!
+//! Logging never holds the daemon up: a line that cannot be written at once is dropped and counted.
+//! Only last words are waited for, and not for long.
+
+mod datagram;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use scache_proto::server::{Fault, Refusal};
+
+use datagram::{Datagrams, Format};
+pub use datagram::{Facility, UnknownFacility};
+
+/// How bad it is. `info` has no word of its own in the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Ordinary.
+    Info,
+    /// Something is wrong, service goes on.
+    Warning,
+    /// Something is wrong and the administrator should look.
+    Error,
+    /// The process ends.
+    Fatal,
+}
+
+/// Complaints about clients, of which at most one per second and kind is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Complaint {
+    /// A request was refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// A client was dropped for what it sent.
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    /// A client was dropped for what it did not send.
+    #[error("request not completed in time")]
+    Timeout,
+    /// A descriptor could not be sent.
+    #[error("cannot send file descriptor")]
+    CannotSend,
+    /// A connection handed on over a pass socket did not come.
+    #[error("cannot receive the connection that was to be handed on")]
+    HandOff,
+    /// accept(2) failed.
+    #[error("cannot accept connection")]
+    Accept,
+}
+
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Where lines go.
+#[derive(Debug)]
+pub struct Log {
+    tag: String,
+    target: RefCell<Option<Datagrams>>,
+    stderr: bool,
+    verbose: bool,
+    complained: RefCell<HashMap<Complaint, Instant>>,
+    dropped: Cell<u64>,
+}
+
+/// Where lines go, besides standard error.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// Nowhere.
+    None,
+    /// The system's log, by the socket of syslog(3).
+    Syslog(Facility),
+    /// The socket of postlogd(8), and this machine's name for its lines.
+    Postlog {
+        /// The socket.
+        path: &'a Path,
+        /// A host name; lines have it up to its first dot.
+        host: &'a str,
+    },
+}
+
+impl Log {
+    /// A log whose lines bear `tag`. The socket is opened now, so that chroot(2) can follow.
+    pub fn new(tag: &str, target: Target<'_>) -> Self {
+        let tag = format!("{tag}[{}]", std::process::id());
+        let target = match target {
+            Target::None => None,
+            Target::Syslog(facility) => Some(Datagrams::open(
+                Path::new("/dev/log"),
+                Format::Syslog(facility),
+            )),
+            Target::Postlog { path, host } => {
+                let host = host.split('.').next().unwrap_or_default().to_owned();
+                Some(Datagrams::open(path, Format::Postlog { host }))
+            }
+        };
+        Self {
+            tag,
+            target: RefCell::new(target),
+            stderr: false,
+            verbose: false,
+            complained: RefCell::default(),
+            dropped: Cell::new(0),
+        }
+    }
+
+    /// Also writes every line to standard error, without date and process number.
+    pub fn with_stderr(mut self, stderr: bool) -> Self {
+        self.stderr = stderr;
+        self
+    }
+
+    /// Also writes what [`Log::verbose`] is given.
+    pub fn with_verbose(mut self, verbose: bool) -> Self {
+        self.verbose = verbose;
+        self
+    }
+
+    /// Writes a line.
+    pub fn line(&self, severity: Severity, text: impl fmt::Display) {
+        let text = match severity {
+            Severity::Info => text.to_string(),
+            Severity::Warning => format!("warning: {text}"),
+            Severity::Error => format!("error: {text}"),
+            Severity::Fatal => format!("fatal: {text}"),
+        };
+        // A line stays a line whatever a peer or a file put into it.
+        let text: String = text
+            .chars()
+            .map(|character| {
+                if character.is_control() {
+                    '?'
+                } else {
+                    character
+                }
+            })
+            .collect();
+        if self.stderr {
+            let name = self.tag.split('[').next().unwrap_or_default();
+            eprintln!("{name}: {text}");
+        }
+        if let Some(target) = &mut *self.target.borrow_mut()
+            && !target.write(severity, &self.tag, &text)
+        {
+            self.dropped.set(self.dropped.get() + 1);
+        }
+    }
+
+    /// Writes an ordinary line.
+    pub fn info(&self, text: impl fmt::Display) {
+        self.line(Severity::Info, text);
+    }
+
+    /// Writes an ordinary line if more logging was asked for (`-v`).
+    pub fn verbose(&self, text: impl fmt::Display) {
+        if self.verbose {
+            self.info(text);
+        }
+    }
+
+    /// Writes a warning.
+    pub fn warning(&self, text: impl fmt::Display) {
+        self.line(Severity::Warning, text);
+    }
+
+    /// Writes a warning about a client, but not more than one per second and kind.
+    pub fn complain(&self, now: Instant, complaint: Complaint) {
+        let mut complained = self.complained.borrow_mut();
+        if complained
+            .get(&complaint)
+            .is_none_or(|last| now.duration_since(*last) >= COMPLAINT_INTERVAL)
+        {
+            complained.insert(complaint, now);
+            self.warning(complaint);
+        }
+    }
+
+    /// From now on lines may be waited for, each for a second at most: the loop has ended.
+    pub fn begin_last_words(&self) {
+        if let Some(target) = &mut *self.target.borrow_mut() {
+            target.wait();
+        }
+    }
+
+    /// How many lines could not be written.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.get()
+    }
+
+    /// A line made now and its descriptor, for a signal handler to write.
+    pub fn prepared(&self, severity: Severity, text: &str) -> (Option<OwnedFd>, Vec<u8>) {
+        match &*self.target.borrow() {
+            Some(target) => target.prepared(severity, &self.tag, text),
+            None => {
+                let stderr = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3).ok();
+                (stderr, format!("{text}\n").into_bytes())
+            }
+        }
+    }
+}

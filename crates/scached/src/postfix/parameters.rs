@@ -1,0 +1,95 @@
+//! What main.cf, the command line and the environment come to.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use scache_maincf::{MainCf, ParameterError, TimeUnit};
+
+use crate::log::{Facility, UnknownFacility};
+use crate::settings::{self, Settings};
+
+/// The parameters in use, all of them sound.
+#[derive(Clone, Debug)]
+pub(super) struct Parameters {
+    pub(super) settings: Settings,
+    pub(super) queue_directory: PathBuf,
+    pub(super) mail_owner: String,
+    pub(super) daemon_timeout: Duration,
+    pub(super) debugger_command: String,
+    pub(super) syslog_name: String,
+    pub(super) syslog_facility: Facility,
+    /// The socket of postlogd(8), if maillog_file is set.
+    pub(super) postlog: Option<PathBuf>,
+    pub(super) host: String,
+}
+
+/// What is wrong with a parameter.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ParametersError {
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    #[error(transparent)]
+    Facility(#[from] UnknownFacility),
+    #[error("maillog_file value '{file}' does not match any prefix in maillog_file_prefixes")]
+    LogFile { file: String },
+}
+
+impl Parameters {
+    /// Evaluates main.cf. `descriptors`: how many this process may have.
+    pub(super) fn evaluate(
+        main_cf: &MainCf,
+        descriptors: Option<u64>,
+    ) -> Result<Self, ParametersError> {
+        let seconds = |name| main_cf.time(name, TimeUnit::Second, Duration::from_secs(1));
+        let queue_directory = PathBuf::from(main_cf.string("queue_directory")?);
+        let ipc_timeout = seconds("ipc_timeout")?;
+        let timeout = seconds("connection_cache_request_timeout")?;
+        let any = 0..=u32::MAX;
+        let at_least_one = 1..=u32::MAX;
+        let settings = Settings {
+            ttl_limit: seconds("connection_cache_ttl_limit")?,
+            statistics_interval: Some(seconds("connection_cache_status_update_time")?),
+            max_idle: Some(seconds("max_idle")?),
+            request_timeout: timeout.min(ipc_timeout),
+            announce: main_cf.boolean("connection_cache_announce")?,
+            connection_limit: main_cf
+                .optional_number("connection_cache_connection_limit", at_least_one.clone())?
+                .map_or_else(
+                    || settings::connection_limit(descriptors),
+                    |limit| limit as usize,
+                ),
+            endpoint_limit: main_cf.number("connection_cache_endpoint_limit", any)? as usize,
+            binding_limit: main_cf.number("connection_cache_binding_limit", at_least_one)? as usize,
+        };
+        Ok(Self {
+            settings,
+            mail_owner: main_cf.string("mail_owner")?,
+            daemon_timeout: seconds("daemon_timeout")?,
+            debugger_command: main_cf.string("debugger_command")?,
+            syslog_name: main_cf.string("syslog_name")?,
+            syslog_facility: Facility::parse(&main_cf.string("syslog_facility")?)?,
+            postlog: postlog(main_cf, &queue_directory)?,
+            host: main_cf.string("myhostname")?,
+            queue_directory,
+        })
+    }
+}
+
+fn postlog(
+    main_cf: &MainCf,
+    queue_directory: &std::path::Path,
+) -> Result<Option<PathBuf>, ParametersError> {
+    let file = main_cf.string("maillog_file")?;
+    if file.is_empty() {
+        return Ok(None);
+    }
+    let prefixes = main_cf.string("maillog_file_prefixes")?;
+    let allowed = prefixes
+        .split([',', ' ', '\t', '\r', '\n'])
+        .any(|prefix| !prefix.is_empty() && file.starts_with(prefix));
+    if !allowed {
+        return Err(ParametersError::LogFile { file });
+    }
+    let service = main_cf.string("postlog_service_name")?;
+    Ok(Some(queue_directory.join("public").join(service)))
+}

@@ -1,0 +1,271 @@
+//! How the program starts, in master(8)'s order: main.cf, log, queue directory, privileges, service.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, IsTerminal};
+use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::rc::Rc;
+
+use scache_maincf::MainCf;
+use scache_sys::descriptors::adopt;
+use scache_sys::privileges::{self, User};
+use scache_sys::{local_time, watchdog};
+
+use super::StatusChannel;
+use super::command_line::{CommandLine, UsageError};
+use super::one_shot;
+use super::parameters::Parameters;
+use crate::log::{Facility, Log, Severity, Target};
+use crate::server::{Listener, Server, Transport};
+
+/// What master(8) leaves open for its services.
+const FLOW_READ: RawFd = 3;
+const FLOW_WRITE: RawFd = 4;
+const STATUS: RawFd = 5;
+const FIRST_LISTENER: RawFd = 6;
+
+const DEFAULT_CONFIG_DIRECTORY: &str = "/etc/postfix";
+
+/// Runs the program `scache`. A fatal error is one line in the log, and on standard error when there is
+/// somebody to read it.
+pub fn main() -> ExitCode {
+    let mut arguments = env::args_os();
+    let process_name = process_name(arguments.next());
+    local_time::load_time_zone();
+    let outcome = match prepare(&process_name, arguments) {
+        Ok(prepared) => {
+            let log = Rc::new(prepared.log(&process_name));
+            prepared
+                .enter()
+                .and_then(|()| prepared.serve(&log))
+                .map_err(|message| (log, message))
+        }
+        Err(message) => Err((Rc::new(early_log(&process_name)), message)),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((log, message)) => {
+            log.begin_last_words();
+            log.line(Severity::Fatal, message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything that was read, before anything is done.
+struct Prepared {
+    line: CommandLine,
+    parameters: Parameters,
+    generation: u32,
+    owner: Option<User>,
+}
+
+fn prepare(
+    process_name: &str,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<Prepared, String> {
+    let (main_cf, directory) = read_main_cf();
+    let mut main_cf = main_cf?;
+    let mut line = CommandLine::parse(arguments).map_err(|error| error.to_string())?;
+    if env::var_os("MAIL_VERBOSE").is_some() {
+        line.verbose += 1;
+    }
+    line.debug |= env::var_os("MAIL_DEBUG").is_some();
+    for (name, value) in &line.overrides {
+        main_cf.set(name, value);
+    }
+    let service = line.service.as_deref().unwrap_or(process_name).to_owned();
+    // Read-only: what -o says about them does not count.
+    main_cf.set("config_directory", directory.as_os_str().as_bytes());
+    main_cf.set("process_id", std::process::id().to_string());
+    main_cf.set("process_name", process_name);
+    main_cf.set("service_name", &service);
+    main_cf.set_default("myhostname", rustix::system::uname().nodename().to_bytes());
+    let descriptors = scache_sys::descriptors::raise_limit()
+        .map_err(|error| format!("cannot raise the limit on descriptors: {error}"))?;
+    let parameters =
+        Parameters::evaluate(&main_cf, descriptors).map_err(|error| error.to_string())?;
+    if !line.by_hand && !line.one_shot && std::io::stdin().is_terminal() {
+        return Err(
+            "do not run this command by hand: Postfix's master(8) starts it \
+                    (master.cf); for a cache without Postfix run scached"
+                .to_owned(),
+        );
+    }
+    line.check(&service)
+        .map_err(|error: UsageError| error.to_string())?;
+    let owner = line
+        .unprivileged
+        .then(|| owner(&parameters.mail_owner))
+        .transpose()?;
+    Ok(Prepared {
+        generation: generation()?,
+        line,
+        parameters,
+        owner,
+    })
+}
+
+impl Prepared {
+    /// The log as main.cf wants it.
+    fn log(&self, process_name: &str) -> Log {
+        let parameters = &self.parameters;
+        let name = env::var("MAIL_LOGTAG").unwrap_or_else(|_| parameters.syslog_name.clone());
+        let target = match &parameters.postlog {
+            Some(path) => Target::Postlog {
+                path,
+                host: &parameters.host,
+            },
+            None => Target::Syslog(parameters.syslog_facility),
+        };
+        Log::new(&format!("{name}/{process_name}"), target)
+            .with_stderr(self.line.stderr || read_by_somebody())
+            .with_verbose(self.line.verbose > 0)
+    }
+
+    /// Goes to the queue directory and gives up what power is not needed.
+    fn enter(&self) -> Result<(), String> {
+        if self.line.debug {
+            self.run_debugger();
+        }
+        let directory = &self.parameters.queue_directory;
+        env::set_current_dir(directory)
+            .map_err(failed(&format!("chdir({})", directory.display())))?;
+        if let Some(owner) = &self.owner {
+            owner.become_group().map_err(failed("initgroups"))?;
+        }
+        if self.line.chroot {
+            privileges::enter_root(directory)
+                .map_err(failed(&format!("chroot({})", directory.display())))?;
+        }
+        if let Some(owner) = &self.owner {
+            owner.become_user().map_err(failed("setuid"))?;
+        }
+        Ok(())
+    }
+
+    fn serve(&self, log: &Rc<Log>) -> Result<(), String> {
+        let parameters = &self.parameters;
+        if self.line.one_shot {
+            return one_shot::serve(&parameters.settings, log)
+                .map_err(failed("cannot serve standard input"));
+        }
+        let (listeners, channel) = self.adopt_sockets()?;
+        let mut server = Server::new(parameters.settings.clone(), Rc::clone(log), listeners)
+            .map_err(failed("cannot start"))?;
+        server
+            .obey_master(channel)
+            .map_err(failed("cannot watch the status channel"))?;
+        let (descriptor, line) = log.prepared(Severity::Fatal, "fatal: watchdog timeout");
+        watchdog::start(parameters.daemon_timeout, descriptor, line)
+            .map_err(failed("cannot start the watchdog"))?;
+        server.run().map_err(failed("the event loop failed"))?;
+        server.finish();
+        Ok(())
+    }
+
+    /// Takes over what master left open: flow control (which is of no use here), status, listeners.
+    fn adopt_sockets(&self) -> Result<(Vec<Listener>, StatusChannel), String> {
+        let missing = |number: RawFd| {
+            move |error: io::Error| {
+                format!(
+                    "descriptor {number}: {error}: this program is to be started by Postfix's \
+                     master(8) (master.cf); for a cache without Postfix run scached"
+                )
+            }
+        };
+        for number in [FLOW_READ, FLOW_WRITE] {
+            // Missing when started by hand: nobody needs them.
+            if let Ok(pipe) = adopt(number) {
+                drop(pipe);
+            }
+        }
+        let channel = adopt(STATUS).map_err(missing(STATUS))?;
+        let transport = self.line.transport.unwrap_or(Transport::Unix);
+        let listeners = (FIRST_LISTENER..FIRST_LISTENER + RawFd::from(self.line.sockets))
+            .map(|number| {
+                adopt(number)
+                    .and_then(|socket| Listener::new(socket, transport))
+                    .map_err(missing(number))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok((listeners, StatusChannel::new(channel, self.generation)))
+    }
+
+    /// Starts debugger_command beside this process, which it attaches to, and lets it.
+    fn run_debugger(&self) {
+        // Its failure is seen where it writes to; the service goes on.
+        let _ = Command::new("/bin/sh")
+            .arg("-c")
+            .arg(&self.parameters.debugger_command)
+            .status();
+    }
+}
+
+/// main.cf, read, and the directory it is in.
+fn read_main_cf() -> (Result<MainCf, String>, PathBuf) {
+    let directory = env::var_os("MAIL_CONFIG")
+        .map_or_else(|| PathBuf::from(DEFAULT_CONFIG_DIRECTORY), PathBuf::from);
+    let file = directory.join("main.cf");
+    let main_cf = std::fs::read(&file)
+        .map_err(|error| format!("open {}: {error}", file.display()))
+        .and_then(|text| {
+            MainCf::parse(&text).map_err(|error| format!("{}: {error}", file.display()))
+        });
+    (main_cf, directory)
+}
+
+/// Where to log while main.cf is not known: as master(8) said, else to syslog.
+fn early_log(process_name: &str) -> Log {
+    let name = env::var("MAIL_LOGTAG").unwrap_or_else(|_| "postfix".to_owned());
+    let service = env::var_os("POSTLOG_SERVICE").filter(|path| !path.is_empty());
+    let host = env::var("POSTLOG_HOSTNAME").unwrap_or_else(|_| "amnesiac".to_owned());
+    let target = match &service {
+        Some(path) => Target::Postlog {
+            path: Path::new(path),
+            host: &host,
+        },
+        None => Target::Syslog(Facility::MAIL),
+    };
+    Log::new(&format!("{name}/{process_name}"), target).with_stderr(read_by_somebody())
+}
+
+/// Whether somebody started this by hand: master(8) always says the generation.
+fn read_by_somebody() -> bool {
+    env::var_os("GENERATION").is_none() || std::io::stdin().is_terminal()
+}
+
+fn generation() -> Result<u32, String> {
+    match env::var("GENERATION") {
+        Err(_) => Ok(0),
+        Ok(text) => u32::from_str_radix(&text, 8).map_err(|_| format!("bad generation: {text}")),
+    }
+}
+
+fn owner(name: &str) -> Result<User, String> {
+    match User::by_name(name) {
+        Ok(Some(user)) => Ok(user),
+        Ok(None) => Err(format!(
+            "parameter mail_owner: unknown user name value: {name}"
+        )),
+        Err(error) => Err(format!("parameter mail_owner: {name}: {error}")),
+    }
+}
+
+fn process_name(program: Option<OsString>) -> String {
+    program
+        .as_deref()
+        .map(Path::new)
+        .and_then(Path::file_name)
+        .map_or_else(
+            || "scache".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        )
+}
+
+fn failed(what: &str) -> impl Fn(io::Error) -> String + '_ {
+    move |error| format!("{what}: {error}")
+}

@@ -1,0 +1,56 @@
+//! On its own: a socket of its own, options instead of main.cf, standard error instead of a log.
+
+mod options;
+mod socket;
+
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::log::{Log, Target};
+use crate::server::{Listener, Server, Transport};
+use options::Options;
+use socket::Socket;
+
+/// Runs the program `scached`. Errors are said on standard error.
+pub fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("scached: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), String> {
+    let descriptors = scache_sys::descriptors::raise_limit()
+        .map_err(failed("cannot raise the limit on descriptors"))?;
+    scache_sys::local_time::load_time_zone();
+    let path = options.socket_path();
+    let socket = Socket::bind(&path, options.mode).map_err(|error| error.to_string())?;
+    let listener = socket
+        .listener()
+        .and_then(|socket| Listener::new(socket, Transport::Unix))
+        .map_err(failed("cannot listen"))?;
+    let log = Log::new("scached", Target::None)
+        .with_stderr(true)
+        .with_verbose(options.verbose);
+    let settings = options.settings(descriptors);
+    let mut server =
+        Server::new(settings, Rc::new(log), vec![listener]).map_err(failed("cannot start"))?;
+    server
+        .end_on(&[SIGINT, SIGTERM])
+        .map_err(failed("cannot handle signals"))?;
+    eprint!("{}", options.first_screen(&path));
+    server.run().map_err(failed("the event loop failed"))?;
+    server.finish();
+    Ok(())
+}
+
+fn failed(what: &str) -> impl Fn(std::io::Error) -> String + '_ {
+    move |error| format!("{what}: {error}")
+}

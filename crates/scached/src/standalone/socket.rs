@@ -1,0 +1,171 @@
+//! The socket file of a daemon on its own.
+//!
+//! A file left by a daemon that is gone is replaced, one that a live daemon listens on is not, and
+//! nothing else that may be at the path is ever removed.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// A listening socket and its file, which goes away with it.
+#[derive(Debug)]
+pub(super) struct Socket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// The file's device and number: somebody may have put another file there since.
+    identity: Option<(u64, u64)>,
+}
+
+/// Why there is no socket. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SocketError {
+    #[error("socket path is too long: {} ({} bytes; at most {LONGEST_PATH}): choose a shorter one with --socket", .0.display(), .0.as_os_str().len())]
+    TooLong(PathBuf),
+    #[error("{} is in use: another daemon listens there; stop it, or choose another path with --socket", .0.display())]
+    InUse(PathBuf),
+    #[error("{} exists and is not a socket: remove it, or choose another path with --socket", .0.display())]
+    NotASocket(PathBuf),
+    #[error("cannot create {}: {error}: choose a path in a directory you may write to with --socket", .path.display())]
+    Create { path: PathBuf, error: io::Error },
+}
+
+/// What sockaddr_un has room for, without the NUL behind it.
+const LONGEST_PATH: usize = 107;
+
+impl Socket {
+    /// Listens at `path`, whose directory is made if it is missing (for this user only).
+    pub(super) fn bind(path: &Path, mode: u32) -> Result<Self, SocketError> {
+        if path.as_os_str().len() > LONGEST_PATH {
+            return Err(SocketError::TooLong(path.to_owned()));
+        }
+        let cannot_create = |error| SocketError::Create {
+            path: path.to_owned(),
+            error,
+        };
+        if let Some(directory) = path.parent()
+            && !directory.as_os_str().is_empty()
+            && !directory.exists()
+        {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(directory)
+                .map_err(cannot_create)?;
+        }
+        remove_stale(path)?;
+        let listener = bind_with_mode(path, mode).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => SocketError::InUse(path.to_owned()),
+            _ => cannot_create(error),
+        })?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            identity: identity(path),
+        })
+    }
+
+    /// Another descriptor of the listening socket.
+    pub(super) fn listener(&self) -> io::Result<OwnedFd> {
+        self.listener.as_fd().try_clone_to_owned()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if self.identity.is_some() && self.identity == identity(&self.path) {
+            // Nothing is lost if it stays: the next daemon finds that it is stale.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Binds with nobody allowed, then sets the mode: at no moment can anybody connect whom the mode
+/// keeps out.
+fn bind_with_mode(path: &Path, mode: u32) -> io::Result<UnixListener> {
+    // The umask belongs to the whole process, which has one thread.
+    let listener = {
+        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o777));
+        let listener = UnixListener::bind(path);
+        rustix::process::umask(before);
+        listener?
+    };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+    Ok(listener)
+}
+
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(SocketError::NotASocket(path.to_owned()));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|error| SocketError::Create {
+                path: path.to_owned(),
+                error,
+            })
+        }
+        // A full backlog or a lack of permission is a daemon as well.
+        _ => Err(SocketError::InUse(path.to_owned())),
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = std::fs::symlink_metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("scached-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_stale_file_is_replaced_and_a_live_one_is_not() {
+        let directory = directory("stale");
+        let path = directory.join("s");
+        drop(UnixListener::bind(&path).unwrap());
+        let live = Socket::bind(&path, 0o600).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let refused = Socket::bind(&path, 0o600).unwrap_err();
+        assert!(matches!(refused, SocketError::InUse(_)), "{refused}");
+        drop(live);
+        assert!(!path.exists());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn other_files_stay() {
+        let directory = directory("other");
+        let path = directory.join("s");
+        std::fs::write(&path, "precious").unwrap();
+        let refused = Socket::bind(&path, 0o600).unwrap_err();
+        assert!(matches!(refused, SocketError::NotASocket(_)), "{refused}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_is_named() {
+        let long = PathBuf::from("/tmp").join("x".repeat(LONGEST_PATH));
+        let refused = Socket::bind(&long, 0o600).unwrap_err().to_string();
+        assert!(
+            refused.contains("too long") && refused.contains("xxx"),
+            "{refused}"
+        );
+        let refused = Socket::bind(Path::new("/proc/none/s"), 0o600)
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains("/proc/none/s"), "{refused}");
+    }
+}

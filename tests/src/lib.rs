@@ -1,1 +1,8 @@
-//! tests
+//! Tests of scache against the real Postfix, and what they need for it.
+//!
+//! The library is the equipment: the package, a stand-in for master(8), a client that can misbehave.
+//! The tests themselves are in `tests/`.
+
+pub mod fake_master;
+pub mod stock;
+pub mod wire;

@@ -1,0 +1,336 @@
+//! The protocol of scache(8) spoken by hand: bytes and descriptors as they go over the socket, with nothing added.
+//!
+//! The client here judges nothing and repairs nothing. It can say anything, malformed or at the wrong moment,
+//! and it returns what it hears byte for byte. The codec of the project is deliberately not used.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::fstat;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags,
+};
+
+/// How long anything that must come is waited for; far beyond what a loaded machine needs.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long to listen before concluding that nothing more is said.
+pub const QUIET: Duration = Duration::from_millis(700);
+
+/// The list a server says first to each client.
+#[must_use]
+pub fn announcement() -> Vec<u8> {
+    list(&[("protocol", "connection_cache_protocol")])
+}
+
+/// An attribute list: name NUL value NUL for each pair, and one more NUL.
+#[must_use]
+pub fn list<N: AsRef<[u8]>, V: AsRef<[u8]>>(attributes: &[(N, V)]) -> Vec<u8> {
+    let mut bytes = attributes_of(attributes);
+    bytes.push(0);
+    bytes
+}
+
+/// Attributes without the NUL that ends a list.
+#[must_use]
+pub fn attributes_of<N: AsRef<[u8]>, V: AsRef<[u8]>>(attributes: &[(N, V)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in attributes {
+        bytes.extend_from_slice(name.as_ref());
+        bytes.push(0);
+        bytes.extend_from_slice(value.as_ref());
+        bytes.push(0);
+    }
+    bytes
+}
+
+/// The empty attribute that paces the passing of descriptors.
+#[must_use]
+pub fn dummy() -> Vec<u8> {
+    list(&[("dummy", "")])
+}
+
+/// One thing heard on a socket.
+#[derive(Debug)]
+pub enum Heard {
+    /// A byte, and the descriptor that came with it.
+    Byte(u8, Option<OwnedFd>),
+    /// The other side is gone.
+    End,
+    /// Nothing came in the time given.
+    Nothing,
+}
+
+/// A client's end of a connection to the server.
+#[derive(Debug)]
+pub struct Client {
+    socket: OwnedFd,
+}
+
+impl Client {
+    /// Connects to a UNIX socket.
+    ///
+    /// # Errors
+    /// Those of connect(2).
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        Ok(Self::from(OwnedFd::from(UnixStream::connect(path)?)))
+    }
+
+    /// Writes all of the bytes.
+    ///
+    /// # Errors
+    /// Those of send(2), and `TimedOut` when the server does not read.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match rustix::net::send(
+                &self.socket,
+                rest,
+                SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            ) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(rustix::io::Errno::AGAIN) => {
+                    if !ready(self.socket.as_fd(), PollFlags::OUT, deadline)? {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one NUL that carries descriptors.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
+    pub fn send_descriptors(&self, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(
+            control.push(SendAncillaryMessage::ScmRights(descriptors)),
+            "a message carries at most 253 descriptors"
+        );
+        rustix::net::sendmsg(
+            &self.socket,
+            &[IoSlice::new(&[0])],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
+        Ok(())
+    }
+
+    /// Hears one byte, waiting for it until the deadline. A reset counts as the end.
+    ///
+    /// # Panics
+    /// When the socket cannot be read for another reason than the peer's end.
+    #[must_use]
+    pub fn hear(&self, deadline: Instant) -> Heard {
+        loop {
+            if !ready(self.socket.as_fd(), PollFlags::IN, deadline)
+                .expect("poll the client's socket")
+            {
+                return Heard::Nothing;
+            }
+            let mut byte = [0];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            // One byte at a time: a longer read could pass over the NUL whose descriptor is wanted.
+            let got = rustix::net::recvmsg(
+                &self.socket,
+                &mut [IoSliceMut::new(&mut byte)],
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
+            );
+            match got {
+                Ok(message) if message.bytes == 0 => return Heard::End,
+                Ok(_) => {
+                    let mut descriptor = None;
+                    for message in control.drain() {
+                        if let RecvAncillaryMessage::ScmRights(mut descriptors) = message {
+                            descriptor = descriptors.next();
+                        }
+                    }
+                    return Heard::Byte(byte[0], descriptor);
+                }
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::CONNRESET | rustix::io::Errno::PIPE) => return Heard::End,
+                Err(error) => panic!("the client's socket cannot be read: {error}"),
+            }
+        }
+    }
+
+    /// Hears one attribute list, its end included; fewer bytes when the server is silent or gone before that.
+    ///
+    /// # Panics
+    /// When a descriptor comes inside the list.
+    #[must_use]
+    pub fn hear_list(&self) -> Vec<u8> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut bytes = Vec::new();
+        let mut strings = 0;
+        let mut start = 0;
+        while let Heard::Byte(byte, descriptor) = self.hear(deadline) {
+            assert!(
+                descriptor.is_none(),
+                "a descriptor inside an attribute list"
+            );
+            bytes.push(byte);
+            if byte == 0 {
+                if strings % 2 == 0 && bytes.len() - start == 1 {
+                    break;
+                }
+                strings += 1;
+                start = bytes.len();
+            }
+        }
+        bytes
+    }
+}
+
+impl From<OwnedFd> for Client {
+    fn from(socket: OwnedFd) -> Self {
+        Self { socket }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A connection worth caching: the near end is given away, the far end stays with the test, which can tell by it
+/// whether a descriptor that comes back is the one it gave.
+#[derive(Debug)]
+pub struct Connection {
+    near: Option<OwnedFd>,
+    inode: (u64, u64),
+    far: UnixStream,
+}
+
+impl Connection {
+    /// A fresh connection.
+    ///
+    /// # Panics
+    /// When the system is out of sockets.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "each connection is another one")]
+    pub fn new() -> Self {
+        let (near, far) = UnixStream::pair().expect("a pair of sockets");
+        let status = fstat(&near).expect("fstat of a socket");
+        Self {
+            near: Some(near.into()),
+            inode: (status.st_dev, status.st_ino),
+            far,
+        }
+    }
+
+    /// The end to give away.
+    ///
+    /// # Panics
+    /// When it was let go.
+    #[must_use]
+    pub fn near(&self) -> BorrowedFd<'_> {
+        self.near
+            .as_ref()
+            .expect("the near end is still here")
+            .as_fd()
+    }
+
+    /// Closes the test's own copy of the near end, as a client does that has saved it.
+    pub fn let_go(&mut self) {
+        self.near = None;
+    }
+
+    /// The end that plays the remote server.
+    #[must_use]
+    pub fn far(&self) -> &UnixStream {
+        &self.far
+    }
+
+    /// Whether `descriptor` is the near end of this connection. The proof is a nonce written through it that must
+    /// arrive at the far end; a connection whose far end was shut down is known by its inode alone.
+    ///
+    /// # Panics
+    /// When the nonce does not arrive although the socket is the same.
+    #[must_use]
+    pub fn check(&self, descriptor: &OwnedFd) -> bool {
+        let status = fstat(descriptor).expect("fstat of a received descriptor");
+        if (status.st_dev, status.st_ino) != self.inode {
+            return false;
+        }
+        let nonce = fresh_nonce();
+        if rustix::net::send(descriptor, &nonce, SendFlags::NOSIGNAL).is_err() {
+            return true;
+        }
+        let mut arrived = [0; 16];
+        self.far
+            .set_read_timeout(Some(DEADLINE))
+            .and_then(|()| (&self.far).read_exact(&mut arrived))
+            .expect("the nonce arrives at the far end");
+        assert_eq!(arrived, nonce, "another nonce arrived at the far end");
+        true
+    }
+
+    /// Speaks as the remote server.
+    ///
+    /// # Panics
+    /// When the far end cannot be written.
+    pub fn far_says(&self, text: &[u8]) {
+        (&self.far).write_all(text).expect("the far end writes");
+    }
+
+    /// Whether neither a byte nor the end arrives at the far end for a while.
+    #[must_use]
+    pub fn far_hears_nothing(&self, time: Duration) -> bool {
+        matches!(
+            ready(self.far.as_fd(), PollFlags::IN, Instant::now() + time),
+            Ok(false)
+        )
+    }
+
+    /// All that arrives at the far end until its end; `None` when that does not come.
+    #[must_use]
+    pub fn far_hears_to_the_end(&self) -> Option<Vec<u8>> {
+        let mut heard = Vec::new();
+        self.far.set_read_timeout(Some(DEADLINE)).ok()?;
+        match (&self.far).read_to_end(&mut heard) {
+            Ok(_) => Some(heard),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Some(heard),
+            Err(_) => None,
+        }
+    }
+}
+
+fn fresh_nonce() -> [u8; 16] {
+    static COUNT: AtomicU64 = AtomicU64::new(1);
+    let mut nonce = [0; 16];
+    nonce[..8].copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    nonce[8..].copy_from_slice(&u64::from(std::process::id()).to_be_bytes());
+    nonce
+}
+
+fn ready(descriptor: BorrowedFd<'_>, events: PollFlags, deadline: Instant) -> io::Result<bool> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(
+            &mut [PollFd::from_borrowed_fd(descriptor, events)],
+            Some(&timeout),
+        ) {
+            Ok(count) => return Ok(count > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! The same scripts of requests played to the stock scache(8) and to ours, and the replies compared byte for byte.
+//!
+//! The stock program comes from an unpacked Debian package; nothing here trusts our own codec or client.
+
+mod cache;
+mod departures;
+mod differences;
+mod framing;
+mod script;
+mod service;

@@ -27,6 +27,14 @@ pub struct Program {
     path: PathBuf,
 }
 
+impl Program {
+    /// The executable file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 /// Ours: the program that `SCACHE_PROGRAM` names, or else the one built beside the tests.
 ///
 /// # Panics

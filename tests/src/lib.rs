@@ -4,5 +4,7 @@
 //! The tests themselves are in `tests/`.
 
 pub mod fake_master;
+pub mod instance;
+pub mod maillog;
 pub mod stock;
 pub mod wire;

@@ -170,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_logical_line_goes_on_over_blanks_comments_and_empty_lines() {
-        let cases: &[(&[u8], &[(usize, &str)])] = &[
+        type Case<'a> = (&'a [u8], &'a [(usize, &'a str)]);
+        let cases: &[Case] = &[
             (b"", &[]),
             (b"\n \n\t\n# x\n  # y", &[]),
             (b"a=1", &[(1, "a=1")]),

@@ -86,6 +86,13 @@ impl Peers {
         self.places.is_empty()
     }
 
+    /// Whether somebody is in the middle of something.
+    pub(crate) fn any_busy(&self) -> bool {
+        self.places
+            .iter()
+            .any(|(_, place)| place.peer.deadline().is_some())
+    }
+
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Peer> {
         self.places.drain().map(|place| place.peer)
     }

@@ -72,8 +72,11 @@ const EVENTS_PER_PASS: usize = 256;
 /// How long accepting pauses after the kernel refused it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How many more passes serve what has already arrived when the end has come.
-const LAST_PASSES: usize = 16;
+/// How long requests under way may take when the end has come.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
+/// How long to wait for the next step of one of them.
+const LAST_PASS: Duration = Duration::from_millis(5);
 
 impl Server {
     /// A daemon that serves `listeners`.
@@ -150,11 +153,13 @@ impl Server {
                 break end;
             }
         };
-        // Requests that have arrived are answered: their clients would count it as a failure.
+        // Who is in the middle of a request may finish it: a client counts a broken one as a failure, and a
+        // closed idle connection as nothing.
         self.listeners.clear();
-        for _ in 0..LAST_PASSES {
-            self.pass(&mut events, Some(Duration::ZERO))?;
-            if events.is_empty() && self.again.is_empty() {
+        let patience = Instant::now() + LAST_REQUESTS;
+        while Instant::now() < patience {
+            self.pass(&mut events, Some(LAST_PASS))?;
+            if events.is_empty() && self.again.is_empty() && !self.peers.any_busy() {
                 break;
             }
         }

@@ -41,14 +41,27 @@ impl Program {
 /// When there is none.
 #[must_use]
 pub fn ours() -> Program {
-    let path =
-        std::env::var_os("SCACHE_PROGRAM").map_or_else(built_beside_the_tests, PathBuf::from);
-    assert!(
-        path.is_file(),
-        "{} is missing: run `cargo build --workspace` first (same profile and target directory), or name a program in SCACHE_PROGRAM",
-        path.display()
-    );
+    let path = std::env::var_os("SCACHE_PROGRAM").map_or_else(|| built("scache"), PathBuf::from);
     Program { path }
+}
+
+/// A program of this workspace, from where this one was built.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn built(name: &str) -> PathBuf {
+    let this = std::env::current_exe().expect("the path of this program");
+    // Tests are in target/PROFILE/deps, programs in target/PROFILE.
+    let path = this
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file());
+    path.unwrap_or_else(|| {
+        panic!("{name} is not built: run `cargo build --workspace` first, in the same profile")
+    })
 }
 
 /// The real scache(8) of Debian's package.
@@ -60,14 +73,6 @@ pub fn stock() -> Program {
     Program {
         path: Stock::locate().daemon("scache"),
     }
-}
-
-fn built_beside_the_tests() -> PathBuf {
-    let this = std::env::current_exe().expect("the path of the test program");
-    let profile = this.parent().and_then(Path::parent);
-    profile
-        .expect("tests run in target/PROFILE/deps")
-        .join("scache")
 }
 
 /// The kinds of service that master.cf knows.

@@ -37,3 +37,8 @@ mod error;
 
 pub use client::{Client, Found, FoundThrough};
 pub use error::Error;
+
+/// The example of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -76,15 +76,9 @@ pub const PARAMETERS: &[Parameter] = &[
     needed(Mentioned, "shlib_directory", Some("/usr/lib/postfix"), "Where Postfix's libraries are."),
     needed(Own, "connection_cache_announce", Some("yes"), "Whether the protocol's name is said on accept; no for clients of Postfix before 3.6."),
     needed(Own, "connection_cache_binding_limit", Some("100000"), "How many bindings of destinations to endpoints are kept."),
-    optional(Own, "connection_cache_client_limit", Some(""), "How many clients may be connected; empty: what the descriptor limit allows."),
     optional(Own, "connection_cache_connection_limit", Some(""), "How many connections are cached, the soonest to expire making room; empty: what the descriptor limit allows, less a reserve."),
     needed(Own, "connection_cache_endpoint_limit", Some("0"), "How many connections are cached per endpoint; 0: any number."),
-    optional(Own, "connection_cache_goodbye", Some("QUIT"), "The line that is sent before an idle connection is closed; empty: none."),
-    needed(Own, "connection_cache_goodbye_timeout", Some("1s"), "How long to wait for the answer to it."),
-    needed(Own, "connection_cache_handover", Some("yes"), "Whether unexpired entries are given to the successor on reload or restart."),
-    needed(Own, "connection_cache_order", Some("oldest"), "Which connection of an endpoint is taken: oldest or newest."),
     needed(Own, "connection_cache_request_timeout", Some("10s"), "How long a client may take over one request, from first byte to last."),
-    needed(Own, "connection_cache_watch", Some("yes"), "Whether a connection is dropped when its peer closes it or speaks."),
 ];
 
 const fn needed(
@@ -148,7 +142,6 @@ mod tests {
             ("max_idle", 100),
             ("ipc_timeout", 3600),
             ("daemon_timeout", 18_000),
-            ("connection_cache_goodbye_timeout", 1),
             ("connection_cache_request_timeout", 10),
         ] {
             let time = cf.time(name, TimeUnit::Second, second);
@@ -156,22 +149,11 @@ mod tests {
         }
         for (name, number) in [
             ("connection_cache_connection_limit", None),
-            ("connection_cache_client_limit", None),
             ("connection_cache_endpoint_limit", Some(0)),
             ("connection_cache_binding_limit", Some(100_000)),
         ] {
             assert_eq!(cf.optional_number(name, 0..=u32::MAX), Ok(number), "{name}");
         }
-        for name in [
-            "connection_cache_watch",
-            "connection_cache_announce",
-            "connection_cache_handover",
-        ] {
-            assert_eq!(cf.boolean(name), Ok(true), "{name}");
-        }
-        assert_eq!(
-            cf.choice("connection_cache_order", &["oldest", "newest"]),
-            Ok("oldest")
-        );
+        assert_eq!(cf.boolean("connection_cache_announce"), Ok(true));
     }
 }

@@ -38,6 +38,9 @@ pub fn main() -> ExitCode {
     let outcome = match prepare(&process_name, arguments) {
         Ok(prepared) => {
             let log = Rc::new(prepared.log(&process_name));
+            for warning in &prepared.warnings {
+                log.warning(warning);
+            }
             prepared
                 .enter()
                 .and_then(|()| prepared.serve(&log))
@@ -61,6 +64,8 @@ struct Prepared {
     parameters: Parameters,
     generation: u32,
     owner: Option<User>,
+    /// What is odd in main.cf, though it can be read.
+    warnings: Vec<String>,
 }
 
 fn prepare(
@@ -101,7 +106,14 @@ fn prepare(
         .unprivileged
         .then(|| owner(&parameters.mail_owner))
         .transpose()?;
+    let file = directory.join("main.cf");
+    let warnings = main_cf
+        .warnings()
+        .iter()
+        .map(|warning| format!("{}, {warning}", file.display()))
+        .collect();
     Ok(Prepared {
+        warnings,
         generation: generation()?,
         line,
         parameters,

@@ -27,6 +27,8 @@ pub(super) enum SocketError {
     InUse(PathBuf),
     #[error("{} exists and is not a socket: remove it, or choose another path with --socket", .0.display())]
     NotASocket(PathBuf),
+    #[error("{} belongs to another user, who could take the socket away: choose a path in a directory of your own with --socket", .0.display())]
+    NotOurs(PathBuf),
     #[error("cannot create {}: {error}: choose a path in a directory you may write to with --socket", .path.display())]
     Create { path: PathBuf, error: io::Error },
 }
@@ -53,6 +55,9 @@ impl Socket {
                 .mode(0o700)
                 .create(directory)
                 .map_err(cannot_create)?;
+        }
+        if !is_trustworthy(path) {
+            return Err(SocketError::NotOurs(path.to_owned()));
         }
         remove_stale(path)?;
         let listener = bind_with_mode(path, mode).map_err(|error| match error.kind() {
@@ -114,6 +119,21 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
 }
 
+/// Whether nobody but this user and root can put another socket in place of this one: the default below
+/// the temporary directory is a name that anybody could have made first.
+fn is_trustworthy(path: &Path) -> bool {
+    let directory = match path.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    };
+    let Ok(metadata) = std::fs::metadata(directory) else {
+        // It cannot be used either, which bind(2) will say better.
+        return true;
+    };
+    let owner = metadata.uid();
+    owner == 0 || owner == rustix::process::geteuid().as_raw()
+}
+
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let metadata = std::fs::symlink_metadata(path).ok()?;
     Some((metadata.dev(), metadata.ino()))
@@ -152,6 +172,19 @@ mod tests {
         let refused = Socket::bind(&path, 0o600).unwrap_err();
         assert!(matches!(refused, SocketError::NotASocket(_)), "{refused}");
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        let directory = directory("foreign");
+        // Only root can give a directory away; for others this is as far as the test goes.
+        if std::os::unix::fs::chown(&directory, Some(12345), None).is_ok() {
+            let refused = Socket::bind(&directory.join("s"), 0o600).unwrap_err();
+            assert!(matches!(refused, SocketError::NotOurs(_)), "{refused}");
+        } else {
+            assert!(is_trustworthy(&directory.join("s")));
+        }
         std::fs::remove_dir_all(directory).unwrap();
     }
 

@@ -75,17 +75,19 @@ fn lmtp_uses_the_cache_as_well() {
 
 #[test]
 fn reloads_every_second_are_survived() {
-    let long_enough = 1000;
     let [stock, ours] = [stock(), ours()].map(|scache| {
         let instance = Instance::start(&Setup::new(scache));
         let reloads = Cell::new(0);
-        instance.deliver(long_enough, |instance| {
-            instance.reload();
-            reloads.set(reloads.get() + 1);
-        });
-        assert!(reloads.get() > 1, "delivered too fast to be reloaded");
+        let mut messages = 0;
+        while reloads.get() < 3 {
+            messages += 500;
+            instance.deliver(messages, |instance| {
+                instance.reload();
+                reloads.set(reloads.get() + 1);
+            });
+        }
         let log = instance.stop();
-        assert!(log.reuses() > long_enough / 2, "{}", log.tail());
+        assert!(log.reuses() > messages / 2, "{}", log.tail());
         log
     });
     // Stock ends with requests unanswered, so it may have something to say; ours must not.
@@ -116,18 +118,32 @@ fn the_process_can_come_and_go() {
 }
 
 #[test]
-fn instances_have_names_of_their_own() {
-    let name = |setup: Setup| {
-        setup
-            .parameter("multi_instance_name", "postfix-out")
-            .parameter(
-                "syslog_name",
-                "${multi_instance_name?{$multi_instance_name}:{postfix}}",
-            )
-    };
-    let logs = compare(name, |_| ());
-    for log in logs {
-        assert!(log.tail().contains(" postfix-out/"), "{}", log.tail());
-        assert_statistics(&log);
+fn two_instances_run_side_by_side() {
+    for scache in [stock(), ours()] {
+        let instances = ["postfix-in", "postfix-out"].map(|name| {
+            let setup = Setup::new(scache.clone())
+                .parameter("multi_instance_name", name)
+                .parameter(
+                    "syslog_name",
+                    "${multi_instance_name?{$multi_instance_name}:{postfix}}",
+                );
+            (name, Instance::start(&setup))
+        });
+        std::thread::scope(|scope| {
+            for (_, instance) in &instances {
+                scope.spawn(|| instance.deliver(MESSAGES, |_| ()));
+            }
+        });
+        for (name, instance) in instances {
+            let log = instance.stop();
+            assert!(
+                log.tail().contains(&format!(" {name}/scache[")),
+                "{}",
+                log.tail()
+            );
+            assert!(log.reuses() > MESSAGES / 2, "{}", log.tail());
+            assert_eq!(log.complaints(), Vec::<&str>::new());
+            assert_statistics(&log);
+        }
     }
 }

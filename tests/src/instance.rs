@@ -1,10 +1,12 @@
 //! A whole Postfix in a directory of its own: master(8) and everything below it, mail going in by smtpd(8) and
 //! out to a receiver on the loopback interface. Nothing is installed and nothing stays behind.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -25,12 +27,18 @@ const DEADLINE: Duration = Duration::from_secs(180);
 const MAIL_OWNER: &str = "uucp";
 const SETGID_GROUP: &str = "games";
 
+/// Starts `$2 …` with a /dev of its own, in which log is the socket `$1/syslog`.
+const PRIVATE_DEV: &str = "\
+    set -e; mkdir \"$1/dev\"; cp -a /dev/null /dev/zero /dev/random /dev/urandom \"$1/dev\"; \
+    ln -s \"$1/syslog\" \"$1/dev/log\"; mount --bind \"$1/dev\" /dev; shift; exec \"$@\"";
+
 /// How an instance is to be.
 #[derive(Clone, Debug)]
 pub struct Setup {
     scache: Program,
     transport: &'static str,
     scache_chrooted: bool,
+    syslog: bool,
     parameters: Vec<(String, String)>,
 }
 
@@ -42,6 +50,7 @@ impl Setup {
             scache,
             transport: "smtp",
             scache_chrooted: false,
+            syslog: false,
             parameters: Vec::new(),
         }
     }
@@ -57,6 +66,13 @@ impl Setup {
     #[must_use]
     pub fn scache_chrooted(mut self) -> Self {
         self.scache_chrooted = true;
+        self
+    }
+
+    /// Logs to syslog, by a /dev/log that only this instance sees, instead of through postlogd(8).
+    #[must_use]
+    pub fn syslog(mut self) -> Self {
+        self.syslog = true;
         self
     }
 
@@ -117,7 +133,18 @@ impl Instance {
             .stderr(Stdio::null())
             .spawn()
             .expect("smtp-sink");
-        let master = Command::new(root.join("daemon/master"))
+        let mut master = if setup.syslog {
+            record_syslog(root);
+            let mut private = Command::new("unshare");
+            private
+                .args(["-m", "sh", "-c", PRIVATE_DEV, "sh"])
+                .arg(root);
+            private
+        } else {
+            Command::new("env")
+        };
+        let master = master
+            .arg(root.join("daemon/master"))
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("LD_LIBRARY_PATH", stock.library_path())
@@ -272,7 +299,6 @@ meta_directory = {package}/etc/postfix
 import_environment = MAIL_CONFIG TZ LANG LD_LIBRARY_PATH={libraries}
 mail_owner = {MAIL_OWNER}
 setgid_group = {SETGID_GROUP}
-maillog_file = {root}/maillog
 maillog_file_prefixes = /
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
@@ -288,6 +314,9 @@ lmtp_connection_cache_destinations = static:all
 lmtp_connection_cache_on_demand = yes
 "
     );
+    if !setup.syslog {
+        writeln!(text, "maillog_file = {root}/maillog").expect("a string takes it");
+    }
     for (name, value) in &setup.parameters {
         writeln!(text, "{name} = {value}").expect("a string takes it");
     }
@@ -316,6 +345,28 @@ scache unix - - {chrooted} - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 "
     )
+}
+
+/// Takes datagrams at the place that [`PRIVATE_DEV`] makes /dev/log of, into the log file, until the directory is
+/// gone.
+fn record_syslog(root: &Path) {
+    let path = root.join("syslog");
+    let socket = UnixDatagram::bind(&path).expect("a socket for the log");
+    set_mode(&path, 0o666);
+    socket
+        .set_read_timeout(Some(Duration::from_millis(200)))
+        .expect("a timeout");
+    let mut log = fs::File::create(root.join("maillog")).expect("a log file");
+    std::thread::spawn(move || {
+        let mut line = vec![0; 8192];
+        while path.exists() {
+            if let Ok(length) = socket.recv(&mut line) {
+                line[length] = b'\n';
+                log.write_all(&line[..=length])
+                    .expect("a log file takes it");
+            }
+        }
+    });
 }
 
 fn lay_out_queue(queue: &Path) {

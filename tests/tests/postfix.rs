@@ -68,6 +68,18 @@ fn the_service_can_be_chrooted() {
 }
 
 #[test]
+fn the_log_can_be_syslog() {
+    for chrooted in [false, true] {
+        let setup = |setup: Setup| match chrooted {
+            false => setup.syslog(),
+            true => setup.syslog().scache_chrooted(),
+        };
+        let logs = compare(setup, |_| ());
+        logs.iter().for_each(assert_statistics);
+    }
+}
+
+#[test]
 fn lmtp_uses_the_cache_as_well() {
     let logs = compare(|setup| setup.transport("lmtp"), |_| ());
     logs.iter().for_each(assert_statistics);

@@ -39,6 +39,7 @@ pub struct Setup {
     transport: &'static str,
     scache_chrooted: bool,
     syslog: bool,
+    next_hop: Option<SocketAddr>,
     parameters: Vec<(String, String)>,
 }
 
@@ -51,6 +52,7 @@ impl Setup {
             transport: "smtp",
             scache_chrooted: false,
             syslog: false,
+            next_hop: None,
             parameters: Vec::new(),
         }
     }
@@ -73,6 +75,13 @@ impl Setup {
     #[must_use]
     pub fn syslog(mut self) -> Self {
         self.syslog = true;
+        self
+    }
+
+    /// Delivers there instead of to the receiver of its own.
+    #[must_use]
+    pub fn next_hop(mut self, address: SocketAddr) -> Self {
+        self.next_hop = Some(address);
         self
     }
 
@@ -164,6 +173,12 @@ impl Instance {
             instance.wait("nobody listens", |_| TcpStream::connect(address).is_ok());
         }
         instance
+    }
+
+    /// Where it takes mail.
+    #[must_use]
+    pub fn submission(&self) -> SocketAddr {
+        self.submission
     }
 
     /// Sends messages, five at once, until this many are delivered since the start, and does `meanwhile` every
@@ -286,7 +301,7 @@ fn main_cf(root: &Path, stock: &Stock, setup: &Setup, delivery: SocketAddr) -> S
     let root = root.display();
     let package = stock.root().display();
     let libraries = stock.library_path();
-    let port = delivery.port();
+    let port = setup.next_hop.unwrap_or(delivery).port();
     let transport = setup.transport;
     let mut text = format!(
         "compatibility_level = 3.6
@@ -307,7 +322,6 @@ mynetworks = 127.0.0.0/8
 mydestination =
 alias_maps =
 smtputf8_enable = no
-default_transport = {transport}:[127.0.0.1]:{port}
 relay_transport = $default_transport
 smtp_connection_cache_destinations = static:all
 lmtp_connection_cache_destinations = static:all
@@ -316,6 +330,15 @@ lmtp_connection_cache_on_demand = yes
     );
     if !setup.syslog {
         writeln!(text, "maillog_file = {root}/maillog").expect("a string takes it");
+    }
+    // A value that is defined twice would be warned of.
+    if setup
+        .parameters
+        .iter()
+        .all(|(name, _)| name != "default_transport")
+    {
+        writeln!(text, "default_transport = {transport}:[127.0.0.1]:{port}")
+            .expect("a string takes it");
     }
     for (name, value) in &setup.parameters {
         writeln!(text, "{name} = {value}").expect("a string takes it");
@@ -339,6 +362,8 @@ proxymap unix - - n - - proxymap
 smtp unix - - n - 5 smtp
 lmtp unix - - n - 5 lmtp
 error unix - - n - - error
+discard unix - - n - - discard
+tlsproxy unix - - n - 0 tlsproxy
 retry unix - - n - - error
 anvil unix - - n - 1 anvil
 scache unix - - {chrooted} - 1 scache

@@ -47,6 +47,12 @@ impl Maillog {
             .collect()
     }
 
+    /// Whether a text is anywhere in it.
+    #[must_use]
+    pub fn mentions(&self, text: &str) -> bool {
+        self.0.contains(text)
+    }
+
     /// The last lines, for a test that failed.
     #[must_use]
     pub fn tail(&self) -> String {

@@ -1,6 +1,7 @@
 //! A whole Postfix delivers mail, once with stock scache(8) and once with ours.
 
 use std::cell::Cell;
+use std::process::Command;
 
 use scache_tests::fake_master::{Program, ours, stock};
 use scache_tests::instance::{Instance, Setup};
@@ -76,6 +77,44 @@ fn the_log_can_be_syslog() {
         };
         let logs = compare(setup, |_| ());
         logs.iter().for_each(assert_statistics);
+    }
+}
+
+#[test]
+fn connections_with_tls_are_reused_through_tlsproxy() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| directory.path().join(name));
+    let made = Command::new("openssl")
+        .args([
+            "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+        ])
+        .args(["-subj", "/CN=mail.example.org"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .output();
+    assert!(
+        made.is_ok_and(|made| made.status.success()),
+        "no certificate: install the package openssl"
+    );
+    let receiver = Setup::new(stock())
+        .parameter("default_transport", "discard")
+        .parameter("smtpd_tls_security_level", "may")
+        .parameter("smtpd_tls_key_file", &key.display().to_string())
+        .parameter("smtpd_tls_cert_file", &certificate.display().to_string());
+    let receiver = Instance::start(&receiver);
+    let with_tls = |setup: Setup| {
+        setup
+            .next_hop(receiver.submission())
+            .parameter("smtp_tls_security_level", "encrypt")
+            .parameter("smtp_tls_connection_reuse", "yes")
+            .parameter("smtp_tls_loglevel", "1")
+    };
+    for log in compare(with_tls, |_| ()) {
+        assert!(log.reuses() > MESSAGES / 2, "{}", log.tail());
+        assert!(log.mentions("/tlsproxy["), "{}", log.tail());
+        assert_statistics(&log);
     }
 }
 

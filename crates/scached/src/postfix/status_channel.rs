@@ -4,6 +4,7 @@
 //! dies before that gets the service throttled. Beyond that it is gossip, so one pair of records is
 //! sent, behind the first request served, and never waited for.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use scache_sys::passing::{self, Wait};
@@ -40,22 +41,15 @@ impl StatusChannel {
 
     /// Whether master's end is closed.
     pub(crate) fn ended(&self) -> bool {
-        // master never writes here: bytes would mean as little as none.
-        matches!(
-            passing::receive(self.socket.as_fd(), &mut [0; 64], Wait::Never),
-            Ok((0, _))
-        ) || matches!(self.error(), Some(std::io::ErrorKind::ConnectionReset))
+        match passing::receive(self.socket.as_fd(), &mut [0; 64], Wait::Never) {
+            Ok((bytes, _)) => bytes == 0,
+            // A close over records that were not read is a reset, which is reported once.
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
     }
 
     pub(crate) fn number(&self) -> RawFd {
         self.socket.as_raw_fd()
-    }
-
-    fn error(&self) -> Option<std::io::ErrorKind> {
-        rustix::net::sockopt::socket_error(&self.socket)
-            .ok()?
-            .err()
-            .map(|error| std::io::Error::from(error).kind())
     }
 
     fn tell(&self, status: u32) {
@@ -65,5 +59,25 @@ impl StatusChannel {
         record[8..].copy_from_slice(&status.to_ne_bytes());
         // A full channel means that master is stopped: it can do without this.
         let _ = passing::send(self.socket.as_fd(), &record, None, Wait::Never);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn master_is_gone_when_it_closes_with_or_without_reading() {
+        for told in [false, true] {
+            let (ours, masters) = UnixStream::pair().unwrap();
+            let mut channel = StatusChannel::new(ours.into(), 0);
+            if told {
+                channel.served();
+            }
+            assert!(!channel.ended(), "told: {told}");
+            drop(masters);
+            assert!(channel.ended(), "told: {told}");
+        }
     }
 }

@@ -5,11 +5,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Pid, Signal, kill_process};
 use scache_client::Client;
 use scache_tests::fake_master::built;
+use scache_tests::wire::{self, Connection, Heard};
 
 struct Daemon {
     child: Child,
@@ -124,4 +126,42 @@ fn what_is_wrong_is_named() {
         let message = refused(arguments);
         assert!(message.contains(named), "{arguments:?}: {message}");
     }
+}
+
+#[test]
+fn a_client_that_said_much_and_will_say_no_more_is_answered_and_let_go() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let mut daemon = Daemon::start(&["--socket", text(&path)]);
+    daemon.first_line();
+    let client = wire::Client::connect(&path).expect("connected");
+    assert_eq!(client.hear_list(), wire::announcement());
+    // All of it is there before the daemon sees any of it, and more reads than it does in one turn.
+    let saves = 40;
+    let process = Pid::from_child(&daemon.child);
+    kill_process(process, Signal::STOP).expect("it runs");
+    let connection = Connection::new();
+    for _ in 0..saves {
+        let save = [
+            ("request", "save_endp"),
+            ("ttl", "9"),
+            ("label", "e"),
+            ("property", "p"),
+        ];
+        client.send(&wire::list(&save)).expect("sent");
+        client.send_descriptors(&[connection.near()]).expect("sent");
+    }
+    let find = wire::list(&[("request", "find_endp"), ("label", "none")]);
+    client.send(&find).expect("sent");
+    shutdown(&client, Shutdown::Write).expect("it is open");
+    kill_process(process, Signal::CONT).expect("it runs");
+    let status = |status| wire::list(&[("status", status)]);
+    for _ in 0..saves {
+        assert_eq!(client.hear_list(), wire::dummy());
+        assert_eq!(client.hear_list(), status("0"));
+    }
+    let miss = wire::list(&[("status", "2"), ("property", "")]);
+    assert_eq!(client.hear_list(), miss);
+    let heard = client.hear(Instant::now() + wire::DEADLINE);
+    assert!(matches!(heard, Heard::End), "{heard:?}");
 }

@@ -65,8 +65,8 @@ impl Client {
         }
     }
 
-    /// Reads, answers and writes what is possible without waiting. `ended`: the kernel said that the
-    /// client will send nothing more.
+    /// Reads, answers and writes what is possible without waiting. `ended`: the client may have said that
+    /// it will send nothing more, so that no event will tell.
     pub(crate) fn turn(&mut self, turn: &mut Turn<'_>, ended: bool) -> Next {
         for _ in 0..READS_PER_TURN {
             let (bytes, descriptors) =

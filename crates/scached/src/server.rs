@@ -209,7 +209,8 @@ impl Server {
             }
         }
         for token in std::mem::take(&mut self.again) {
-            self.turn(token, now, true, false);
+            // What the event said is forgotten: only reading until there is nothing finds the end.
+            self.turn(token, now, true, true);
         }
         Ok(end.or_else(|| self.do_what_is_due(now)))
     }

@@ -6,6 +6,7 @@
 
 use crate::attached::Attached;
 use crate::attr::Framer;
+use crate::outgoing::Outgoing;
 use crate::reply::{self, Reply};
 use crate::request::Kind;
 use crate::{Descriptors, Request, Status};
@@ -38,9 +39,7 @@ pub struct Session<D> {
     framer: Framer,
     attached: Attached<D>,
     state: State<D>,
-    out: Vec<u8>,
-    written: usize,
-    descriptor_at: Option<usize>,
+    out: Outgoing,
 }
 
 #[derive(Debug)]
@@ -70,9 +69,7 @@ impl<D> Default for Session<D> {
             framer: Framer::default(),
             attached: Attached::new(),
             state: State::Idle,
-            out: Vec::new(),
-            written: 0,
-            descriptor_at: None,
+            out: Outgoing::default(),
         }
     }
 }
@@ -81,7 +78,7 @@ impl<D> Session<D> {
     /// Starts a request. The one before must be finished.
     pub fn start(&mut self, request: &Request<'_>) {
         debug_assert!(matches!(self.state, State::Idle), "one request at a time");
-        request.encode(&mut self.out);
+        request.encode(self.out.buffer());
         self.state = match request.kind() {
             Kind::SaveEndpoint => State::AwaitDummy,
             kind => State::AwaitOutcome(kind),
@@ -90,26 +87,13 @@ impl<D> Session<D> {
 
     /// What to write next, if anything.
     pub fn poll_transmit(&self) -> Option<Transmit<'_>> {
-        let end = match self.descriptor_at {
-            Some(at) if at > self.written => at,
-            _ => self.out.len(),
-        };
-        (end > self.written).then(|| Transmit {
-            bytes: &self.out[self.written..end],
-            descriptor: self.descriptor_at == Some(self.written),
-        })
+        let (bytes, descriptor) = self.out.next()?;
+        Some(Transmit { bytes, descriptor })
     }
 
     /// Takes note that the first `bytes` bytes of the last [`Transmit`] are written.
     pub fn handle_written(&mut self, bytes: usize) {
-        if bytes > 0 && self.descriptor_at == Some(self.written) {
-            self.descriptor_at = None;
-        }
-        self.written += bytes;
-        if self.written == self.out.len() {
-            self.written = 0;
-            self.out.clear();
-        }
+        self.out.handle_written(bytes);
     }
 
     /// Takes in what one read brought.
@@ -150,8 +134,7 @@ impl<D> Session<D> {
         let next = match (&self.state, reply) {
             (_, Reply::Announcement) => return Ok(true),
             (State::AwaitDummy, Reply::Dummy) => {
-                self.descriptor_at = Some(self.out.len());
-                self.out.push(0);
+                self.out.push_descriptor();
                 State::AwaitOutcome(Kind::SaveEndpoint)
             }
             // A malformed save_endp is refused before its descriptor is asked for.
@@ -170,7 +153,7 @@ impl<D> Session<D> {
                     }
                     (Status::Done, _) if properties.is_empty() => return Err(ProtocolError),
                     (Status::Done, _) => {
-                        reply::encode_dummy(&mut self.out);
+                        reply::encode_dummy(self.out.buffer());
                         State::AwaitDescriptor(properties)
                     }
                     _ => State::Finished(Outcome::Refused(status)),
@@ -188,7 +171,7 @@ impl<D> Session<D> {
             return Ok(false);
         };
         let descriptor = self.attached.take(position).ok_or(ProtocolError)?;
-        reply::encode_dummy(&mut self.out);
+        reply::encode_dummy(self.out.buffer());
         self.state = State::Finished(Outcome::Found {
             descriptor,
             properties,

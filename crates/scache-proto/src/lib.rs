@@ -16,6 +16,7 @@ pub mod server;
 
 mod attached;
 mod label;
+mod outgoing;
 
 pub use attached::Descriptors;
 pub use label::{Label, Property, Ttl, ValueError};

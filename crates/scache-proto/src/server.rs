@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::attached::Attached;
 use crate::attr::Framer;
+use crate::outgoing::Outgoing;
 use crate::reply;
 use crate::request::{Kind, RequestError};
 use crate::{Descriptors, Label, Property, Request, Status, Ttl, limits};
@@ -114,13 +115,9 @@ pub struct Session<D, T> {
     state: State<T>,
     /// The endpoint and the property of a save_endp whose descriptor is awaited.
     saving: Vec<u8>,
-    out: Vec<u8>,
-    /// How much of `out` is written.
-    written: usize,
+    out: Outgoing,
     /// The last attempt to write found no room.
     blocked: bool,
-    /// The byte of `out` that the descriptor of the connection being handed out rides on.
-    descriptor_at: Option<usize>,
     request_timeout: Duration,
     last_input: Option<Instant>,
     /// When the first byte of the request under way arrived.
@@ -144,18 +141,15 @@ enum State<T> {
     AwaitReceipt(T),
 }
 
-/// What an idle session may keep allocated for replies.
-const KEPT_BYTES: usize = 1024;
-
 impl<D, T: HandOut> Session<D, T> {
     /// A session with a client that just connected.
     ///
     /// `announce`: say the name of the protocol first, as clients since Postfix 3.6 expect.
     /// `request_timeout`: how long a request may take from its first byte to its last.
     pub fn new(announce: bool, request_timeout: Duration) -> Self {
-        let mut out = Vec::new();
+        let mut out = Outgoing::default();
         if announce {
-            reply::encode_announcement(&mut out);
+            reply::encode_announcement(out.buffer());
         }
         Self {
             framer: Framer::default(),
@@ -163,9 +157,7 @@ impl<D, T: HandOut> Session<D, T> {
             state: State::Idle,
             saving: Vec::new(),
             out,
-            written: 0,
             blocked: false,
-            descriptor_at: None,
             request_timeout,
             last_input: None,
             request_began: None,
@@ -210,14 +202,14 @@ impl<D, T: HandOut> Session<D, T> {
         match answer {
             Answer::Done => {
                 self.request_began = None;
-                reply::encode_outcome(&mut self.out, Status::Done, []);
+                reply::encode_outcome(self.out.buffer(), Status::Done, []);
             }
             Answer::Failed => {
                 self.request_began = None;
-                reply::encode_refusal(&mut self.out, Status::Failed, kind);
+                reply::encode_refusal(self.out.buffer(), Status::Failed, kind);
             }
             Answer::Found(taken) => {
-                reply::encode_outcome(&mut self.out, Status::Done, taken.properties());
+                reply::encode_outcome(self.out.buffer(), Status::Done, taken.properties());
                 self.state = State::AwaitDummy(taken);
             }
         }
@@ -225,33 +217,19 @@ impl<D, T: HandOut> Session<D, T> {
 
     /// What to write next, if anything.
     pub fn poll_transmit(&self) -> Option<Transmit<'_, T>> {
-        let end = match self.descriptor_at {
-            Some(at) if at > self.written => at,
-            _ => self.out.len(),
-        };
+        let (bytes, with_descriptor) = self.out.next()?;
         let descriptor = match &self.state {
-            State::AwaitReceipt(taken) if self.descriptor_at == Some(self.written) => Some(taken),
+            State::AwaitReceipt(taken) if with_descriptor => Some(taken),
             _ => None,
         };
-        (end > self.written).then(|| Transmit {
-            bytes: &self.out[self.written..end],
-            descriptor,
-        })
+        Some(Transmit { bytes, descriptor })
     }
 
     /// Takes note that the first `bytes` bytes of the last [`Transmit`] are written, and its
     /// descriptor with them.
     pub fn handle_written(&mut self, bytes: usize) {
-        if bytes > 0 && self.descriptor_at == Some(self.written) {
-            self.descriptor_at = None;
-        }
         self.blocked = false;
-        self.written += bytes;
-        if self.written == self.out.len() {
-            self.written = 0;
-            self.out.clear();
-            self.out.shrink_to(KEPT_BYTES);
-        }
+        self.out.handle_written(bytes);
     }
 
     /// Takes note that nothing of the last [`Transmit`] could be written for now.
@@ -269,7 +247,7 @@ impl<D, T: HandOut> Session<D, T> {
     pub fn close(self) -> Option<Unfinished<T>> {
         match self.state {
             State::AwaitDummy(taken) => Some(Unfinished::Unsent(taken)),
-            State::AwaitReceipt(taken) if self.descriptor_at.is_some() => {
+            State::AwaitReceipt(taken) if self.out.descriptor_waits() => {
                 Some(Unfinished::Unsent(taken))
             }
             State::AwaitReceipt(taken) => Some(Unfinished::Sent(taken)),
@@ -278,7 +256,7 @@ impl<D, T: HandOut> Session<D, T> {
     }
 
     fn poll_request(&mut self) -> Option<Event<'_, D, T>> {
-        if self.out.len() - self.written > limits::REPLY_BYTES {
+        if self.out.waiting() > limits::REPLY_BYTES {
             // One reply may be longer than that; who asks for more must read first.
             let asks_for_more = self.blocked && !self.framer.is_empty();
             return asks_for_more.then(|| self.broken(Fault::NotReading));
@@ -291,7 +269,7 @@ impl<D, T: HandOut> Session<D, T> {
                     return None;
                 }
                 Err(_) => {
-                    reply::encode_outcome(&mut self.out, Status::Malformed, []);
+                    reply::encode_outcome(self.out.buffer(), Status::Malformed, []);
                     return Some(self.broken(Fault::TooLong));
                 }
             }
@@ -305,7 +283,7 @@ impl<D, T: HandOut> Session<D, T> {
                     self.saving.extend_from_slice(endpoint.as_bytes());
                     self.saving.extend_from_slice(property.as_bytes());
                     let split = endpoint.as_bytes().len();
-                    reply::encode_dummy(&mut self.out);
+                    reply::encode_dummy(self.out.buffer());
                     return self.poll_descriptor(ttl, split);
                 }
                 Ok(request) => {
@@ -314,12 +292,12 @@ impl<D, T: HandOut> Session<D, T> {
                 }
                 Err(RequestError::NoRequest) => self.request_began = None,
                 Err(RequestError::Malformed(kind)) => {
-                    reply::encode_refusal(&mut self.out, Status::Malformed, kind);
+                    reply::encode_refusal(self.out.buffer(), Status::Malformed, kind);
                     self.request_began = None;
                     return Some(Event::Refused(Refusal::Malformed));
                 }
                 Err(RequestError::Unknown) => {
-                    reply::encode_outcome(&mut self.out, Status::Malformed, []);
+                    reply::encode_outcome(self.out.buffer(), Status::Malformed, []);
                     self.request_began = None;
                     return Some(Event::Refused(Refusal::Unknown));
                 }
@@ -346,7 +324,7 @@ impl<D, T: HandOut> Session<D, T> {
                 descriptor,
             })
         } else {
-            reply::encode_refusal(&mut self.out, Status::Failed, Kind::SaveEndpoint);
+            reply::encode_refusal(self.out.buffer(), Status::Failed, Kind::SaveEndpoint);
             self.request_began = None;
             Some(Event::Refused(Refusal::NoDescriptor))
         }
@@ -355,8 +333,7 @@ impl<D, T: HandOut> Session<D, T> {
     fn poll_dummy(&mut self, taken: T) -> Option<Event<'_, D, T>> {
         match self.framer.advance() {
             Ok(true) if reply::is_dummy(self.framer.list()) => {
-                self.descriptor_at = Some(self.out.len());
-                self.out.push(0);
+                self.out.push_descriptor();
                 self.poll_receipt(taken)
             }
             Ok(true) => {
@@ -376,7 +353,7 @@ impl<D, T: HandOut> Session<D, T> {
 
     fn poll_receipt(&mut self, taken: T) -> Option<Event<'_, D, T>> {
         // Whatever the client says before the descriptor is written cannot be its receipt.
-        let receipt = if self.descriptor_at.is_some() {
+        let receipt = if self.out.descriptor_waits() {
             Ok(false)
         } else {
             self.framer.advance()

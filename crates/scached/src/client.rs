@@ -11,6 +11,9 @@ use scache_sys::passing::{self, Wait};
 use crate::cache::{Cache, HandedOut};
 use crate::log::{Complaint, Log};
 
+/// Room for one read.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+
 /// How often one client is read from before others have their turn.
 const READS_PER_TURN: usize = 16;
 
@@ -42,7 +45,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) now: Instant,
     pub(crate) cache: &'a mut Cache,
     pub(crate) log: &'a Log,
-    /// Room for one read.
+    /// [`READ_BYTES`] of room, which clients share.
     pub(crate) buffer: &'a mut [u8],
 }
 

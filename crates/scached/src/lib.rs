@@ -16,3 +16,8 @@ mod handoff;
 mod listener;
 mod peers;
 mod statistics;
+
+/// Makes a message of an error by saying what failed.
+fn failed(what: &str) -> impl Fn(std::io::Error) -> String + '_ {
+    move |error| format!("{what}: {error}")
+}

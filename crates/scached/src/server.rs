@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,7 +15,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use crate::cache::Cache;
-use crate::client::{Client, Next, Turn};
+use crate::client::{self, Client, Next, Turn};
 use crate::handoff::{HandOff, Progress};
 use crate::log::{Complaint, Log};
 use crate::peers::{Peer, Peers};
@@ -64,9 +64,6 @@ const SIGNALS: Token = Token(FIRST_SPECIAL + 1);
 /// Tokens below are listeners, by their place.
 const FIRST_SPECIAL: usize = crate::peers::FIRST_TOKEN - 2;
 
-/// Room for one read, shared by all clients.
-const READ_BYTES: usize = 64 * 1024;
-
 const EVENTS_PER_PASS: usize = 256;
 
 /// How long accepting pauses after the kernel refused it.
@@ -89,17 +86,11 @@ impl Server {
                 rustix::io::Errno::TOOBIG.raw_os_error(),
             ));
         }
-        let poll = Poll::new()?;
-        for (index, listener) in listeners.iter().enumerate() {
-            let mut source = SourceFd(&listener.number());
-            poll.registry()
-                .register(&mut source, Token(index), Interest::READABLE)?;
-        }
         let now = Instant::now();
-        Ok(Self {
+        let server = Self {
             cache: Cache::new(&settings, now),
             log,
-            poll,
+            poll: Poll::new()?,
             listeners,
             master: None,
             signals: None,
@@ -112,9 +103,13 @@ impl Server {
                 .statistics_interval
                 .and_then(|interval| now.checked_add(interval)),
             interval_began: SystemTime::now(),
-            buffer: vec![0; READ_BYTES],
+            buffer: vec![0; client::READ_BYTES],
             settings,
-        })
+        };
+        for (index, listener) in server.listeners.iter().enumerate() {
+            server.register(listener.number(), Token(index))?;
+        }
+        Ok(server)
     }
 
     /// Reports to master(8), and ends with it.
@@ -122,7 +117,7 @@ impl Server {
     /// # Errors
     /// What epoll_ctl(2) says.
     pub fn obey_master(&mut self, channel: StatusChannel) -> io::Result<()> {
-        self.register(channel.number(), MASTER, Interest::READABLE)?;
+        self.register(channel.number(), MASTER)?;
         self.master = Some(channel);
         Ok(())
     }
@@ -136,7 +131,7 @@ impl Server {
         for signal in signals {
             signal_hook::low_level::pipe::register(*signal, theirs.try_clone()?)?;
         }
-        self.register(ours.as_raw_fd(), SIGNALS, Interest::READABLE)?;
+        self.register(ours.as_raw_fd(), SIGNALS)?;
         self.signals = Some(ours);
         Ok(())
     }
@@ -276,7 +271,7 @@ impl Server {
         self.idle_since = None;
         self.log
             .verbose(format_args!("connection established fd {number}"));
-        if self.register(number, token, Interest::READABLE).is_err() {
+        if self.register(number, token).is_err() {
             self.log.complain(now, Complaint::Accept);
             self.part(token, now);
             return;
@@ -408,10 +403,10 @@ impl Server {
         self.idle_since?.checked_add(self.settings.max_idle?)
     }
 
-    fn register(&self, number: i32, token: Token, interest: Interest) -> io::Result<()> {
+    fn register(&self, number: RawFd, token: Token) -> io::Result<()> {
         self.poll
             .registry()
-            .register(&mut SourceFd(&number), token, interest)
+            .register(&mut SourceFd(&number), token, Interest::READABLE)
     }
 
     fn log_statistics(&mut self) {
@@ -419,9 +414,7 @@ impl Server {
             return;
         }
         let interval = self.cache.take_statistics();
-        for line in statistics::lines(self.interval_began, &interval) {
-            self.log.info(line);
-        }
+        statistics::log(&self.log, self.interval_began, &interval);
         self.interval_began = SystemTime::now();
     }
 }

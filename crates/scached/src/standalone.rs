@@ -9,6 +9,7 @@ use std::rc::Rc;
 use clap::Parser;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use crate::failed;
 use crate::log::{Log, Target};
 use crate::server::{Listener, Server, Transport};
 use options::Options;
@@ -49,8 +50,4 @@ fn run(options: &Options) -> Result<(), String> {
     server.run().map_err(failed("the event loop failed"))?;
     server.finish();
     Ok(())
-}
-
-fn failed(what: &str) -> impl Fn(std::io::Error) -> String + '_ {
-    move |error| format!("{what}: {error}")
 }

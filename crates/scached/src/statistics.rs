@@ -6,8 +6,17 @@ use std::time::SystemTime;
 use scache_store::Statistics;
 use scache_sys::local_time::LocalTime;
 
-/// The lines of an interval that began at `since`: none if nothing happened in it.
-pub(crate) fn lines(since: SystemTime, interval: &Statistics) -> Vec<String> {
+use crate::log::Log;
+
+/// Logs the lines of an interval that began at `since`.
+pub(crate) fn log(log: &Log, since: SystemTime, interval: &Statistics) {
+    for line in lines(since, interval) {
+        log.info(line);
+    }
+}
+
+/// The lines of an interval: none if nothing happened in it.
+fn lines(since: SystemTime, interval: &Statistics) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(lookups(
         "domain",

@@ -9,18 +9,16 @@ use std::time::{Instant, SystemTime};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cache::Cache;
-use crate::client::{Client, Next, Turn};
+use crate::client::{self, Client, Next, Turn};
 use crate::log::{Complaint, Log};
 use crate::settings::Settings;
 use crate::statistics;
-
-const READ_BYTES: usize = 64 * 1024;
 
 /// Serves a request and those that came with it, then logs the statistics.
 pub(super) fn serve(settings: &Settings, log: &Log) -> io::Result<()> {
     let (stdin, stdout) = (rustix::stdio::stdin(), rustix::stdio::stdout());
     let mut cache = Cache::new(settings, Instant::now());
-    let mut buffer = vec![0; READ_BYTES];
+    let mut buffer = vec![0; client::READ_BYTES];
     let began = SystemTime::now();
     let mut client = Client::new(stdin.try_clone_to_owned()?, false, settings.request_timeout)
         .with_output(stdout.try_clone_to_owned()?);
@@ -43,9 +41,7 @@ pub(super) fn serve(settings: &Settings, log: &Log) -> io::Result<()> {
         );
     }
     log.begin_last_words();
-    for line in statistics::lines(began, &cache.take_statistics()) {
-        log.info(line);
-    }
+    statistics::log(log, began, &cache.take_statistics());
     Ok(())
 }
 

@@ -18,6 +18,7 @@ use super::StatusChannel;
 use super::command_line::{CommandLine, UsageError};
 use super::one_shot;
 use super::parameters::Parameters;
+use crate::failed;
 use crate::log::{Facility, Log, Severity, Target};
 use crate::server::{Listener, Server, Transport};
 
@@ -72,8 +73,7 @@ fn prepare(
     process_name: &str,
     arguments: impl Iterator<Item = OsString>,
 ) -> Result<Prepared, String> {
-    let (main_cf, directory) = read_main_cf();
-    let mut main_cf = main_cf?;
+    let (mut main_cf, directory, warnings) = read_main_cf()?;
     let mut line = CommandLine::parse(arguments).map_err(|error| error.to_string())?;
     if env::var_os("MAIL_VERBOSE").is_some() {
         line.verbose += 1;
@@ -90,7 +90,7 @@ fn prepare(
     main_cf.set("service_name", &service);
     main_cf.set_default("myhostname", rustix::system::uname().nodename().to_bytes());
     let descriptors = scache_sys::descriptors::raise_limit()
-        .map_err(|error| format!("cannot raise the limit on descriptors: {error}"))?;
+        .map_err(failed("cannot raise the limit on descriptors"))?;
     let parameters =
         Parameters::evaluate(&main_cf, descriptors).map_err(|error| error.to_string())?;
     if !line.by_hand && !line.one_shot && std::io::stdin().is_terminal() {
@@ -106,12 +106,6 @@ fn prepare(
         .unprivileged
         .then(|| owner(&parameters.mail_owner))
         .transpose()?;
-    let file = directory.join("main.cf");
-    let warnings = main_cf
-        .warnings()
-        .iter()
-        .map(|warning| format!("{}, {warning}", file.display()))
-        .collect();
     Ok(Prepared {
         warnings,
         generation: generation()?,
@@ -217,17 +211,19 @@ impl Prepared {
     }
 }
 
-/// main.cf, read, and the directory it is in.
-fn read_main_cf() -> (Result<MainCf, String>, PathBuf) {
+/// main.cf, the directory it is in, and what is odd in it.
+fn read_main_cf() -> Result<(MainCf, PathBuf, Vec<String>), String> {
     let directory = env::var_os("MAIL_CONFIG")
         .map_or_else(|| PathBuf::from(DEFAULT_CONFIG_DIRECTORY), PathBuf::from);
-    let file = directory.join("main.cf");
-    let main_cf = std::fs::read(&file)
-        .map_err(|error| format!("open {}: {error}", file.display()))
-        .and_then(|text| {
-            MainCf::parse(&text).map_err(|error| format!("{}: {error}", file.display()))
-        });
-    (main_cf, directory)
+    let path = directory.join("main.cf");
+    let file = path.display();
+    let text = std::fs::read(&path).map_err(|error| format!("open {file}: {error}"))?;
+    let main_cf = MainCf::parse(&text).map_err(|error| format!("{file}: {error}"))?;
+    let warnings = main_cf.warnings().iter();
+    let warnings = warnings
+        .map(|warning| format!("{file}, {warning}"))
+        .collect();
+    Ok((main_cf, directory, warnings))
 }
 
 /// Where to log while main.cf is not known: as master(8) said, else to syslog.
@@ -276,8 +272,4 @@ fn process_name(program: Option<OsString>) -> String {
             || "scache".to_owned(),
             |name| name.to_string_lossy().into_owned(),
         )
-}
-
-fn failed(what: &str) -> impl Fn(io::Error) -> String + '_ {
-    move |error| format!("{what}: {error}")
 }

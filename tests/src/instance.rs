@@ -209,7 +209,7 @@ impl Instance {
         assert!(status.success(), "smtp-source: {status}");
     }
 
-    /// What `postfix reload` does.
+    /// Tells master(8) to read its configuration again, which is the heart of `postfix reload`.
     pub fn reload(&self) {
         kill_process(self.pid(), Signal::HUP).expect("master is there");
     }
@@ -236,7 +236,7 @@ impl Instance {
         Maillog::new(fs::read(path).unwrap_or_default())
     }
 
-    /// Ends Postfix as `postfix stop` does, and gives its whole log.
+    /// Lets scache(8) end and log its statistics, then ends Postfix, and gives the log.
     ///
     /// # Panics
     /// When it does not end.

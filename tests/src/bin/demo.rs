@@ -10,7 +10,7 @@ use scache_tests::instance::{Instance, Setup};
 const MESSAGES: usize = 500;
 
 struct Figures {
-    connections: usize,
+    first_uses: usize,
     reuses: usize,
     elapsed: Duration,
     cpu: Duration,
@@ -21,8 +21,8 @@ type Row = (&'static str, fn(&Figures) -> String);
 
 const ROWS: [Row; 5] = [
     ("messages", |_| MESSAGES.to_string()),
-    ("connections opened at the receiver", |figures| {
-        figures.connections.to_string()
+    ("messages over a new connection", |figures| {
+        figures.first_uses.to_string()
     }),
     ("messages over a reused connection", |figures| {
         figures.reuses.to_string()
@@ -61,7 +61,7 @@ fn measure(scache: Program) -> Figures {
     sample(&instance);
     let log = instance.stop();
     Figures {
-        connections: log.deliveries() - log.reuses(),
+        first_uses: log.deliveries() - log.reuses(),
         reuses: log.reuses(),
         elapsed,
         cpu: used.into_inner().values().sum(),

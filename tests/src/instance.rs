@@ -132,13 +132,13 @@ impl Instance {
             receiver.arg("-L");
         }
         let receiver = receiver
-            .args(["-u", "nobody"])
+            .args(["-c", "-u", "nobody"])
             .arg(delivery.to_string())
             .arg("200")
             .env("LD_LIBRARY_PATH", stock.library_path())
             .env("MAIL_CONFIG", root.join("etc"))
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(fs::File::create(root.join("receiver")).expect("a file for counters"))
             .stderr(Stdio::null())
             .spawn()
             .expect("smtp-sink");
@@ -236,20 +236,44 @@ impl Instance {
         Maillog::new(fs::read(path).unwrap_or_default())
     }
 
-    /// Lets scache(8) end and log its statistics, then ends Postfix, and gives the log.
+    /// How many connections of Postfix the receiver has seen come and go.
+    ///
+    /// # Panics
+    /// When the receiver's counters cannot be read.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        // smtp-sink(1) writes `sess=N quit=N mesg=N` and a carriage return whenever one of them changes.
+        let counters = fs::read_to_string(self.directory.path().join("receiver"));
+        let counters = counters.expect("the receiver's counters");
+        let sessions = counters.rsplit("sess=").next().unwrap_or_default();
+        let sessions = sessions.split_whitespace().next().unwrap_or_default();
+        let sessions: usize = sessions.parse().expect("a number of sessions");
+        // One of them asked whether it listens, before Postfix sent anything.
+        sessions - 1
+    }
+
+    /// Ends Postfix once it has fallen silent, and gives the log.
     ///
     /// # Panics
     /// When it does not end.
     #[must_use]
     pub fn stop(mut self) -> Maillog {
+        self.fall_silent();
+        let log = self.log();
+        self.end();
+        log
+    }
+
+    /// Lets scache(8) end and log its statistics, and with it all idle connections.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn fall_silent(&self) {
         // The lines that are logged at the end go through postlogd(8), which has to be told last: a reload
         // makes scache(8) end while it still runs.
         self.reload();
         self.wait_for("scache does not end", |this| this.scache().is_none());
         sleep(Duration::from_millis(500));
-        let log = self.log();
-        self.end();
-        log
     }
 
     /// Waits until something is so.

@@ -10,7 +10,7 @@ use scache_tests::instance::{Instance, Setup};
 const MESSAGES: usize = 500;
 
 struct Figures {
-    first_uses: usize,
+    connections: usize,
     reuses: usize,
     elapsed: Duration,
     cpu: Duration,
@@ -21,8 +21,8 @@ type Row = (&'static str, fn(&Figures) -> String);
 
 const ROWS: [Row; 5] = [
     ("messages", |_| MESSAGES.to_string()),
-    ("messages over a new connection", |figures| {
-        figures.first_uses.to_string()
+    ("connections opened at the receiver", |figures| {
+        figures.connections.to_string()
     }),
     ("messages over a reused connection", |figures| {
         figures.reuses.to_string()
@@ -59,10 +59,10 @@ fn measure(scache: Program) -> Figures {
     instance.deliver(MESSAGES, sample);
     let elapsed = began.elapsed();
     sample(&instance);
-    let log = instance.stop();
+    instance.fall_silent();
     Figures {
-        first_uses: log.deliveries() - log.reuses(),
-        reuses: log.reuses(),
+        connections: instance.connections(),
+        reuses: instance.log().reuses(),
         elapsed,
         cpu: used.into_inner().values().sum(),
     }

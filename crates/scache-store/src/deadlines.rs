@@ -22,6 +22,11 @@ impl Deadlines {
         self.heap.first().copied()
     }
 
+    /// The deadline at a place.
+    pub(crate) fn of(&self, place: u32) -> u64 {
+        self.heap[place as usize].0
+    }
+
     pub(crate) fn insert<T: Expiring>(&mut self, entries: &mut Slab<T>, deadline: u64, slot: u32) {
         self.heap.push((deadline, slot));
         self.rise(entries, self.heap.len() - 1);

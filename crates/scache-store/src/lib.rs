@@ -14,4 +14,7 @@ mod store;
 mod types;
 
 pub use store::Store;
-pub use types::{Counts, FoundThrough, Limits, Reason, Released, Statistics, Taken};
+pub use types::{
+    Bound, ConnectionId, Counts, Entries, FoundThrough, Limits, Order, Reason, Released,
+    Statistics, Taken,
+};

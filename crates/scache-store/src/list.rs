@@ -9,7 +9,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct List {
     pub(crate) first: u32,
-    last: u32,
+    pub(crate) last: u32,
     length: u32,
 }
 

@@ -29,6 +29,11 @@ impl<T: Default> Names<T> {
         self.records.len()
     }
 
+    /// All numbers there are now.
+    pub(crate) fn numbers(&self) -> Vec<u32> {
+        self.records.iter().map(|(slot, _)| slot as u32).collect()
+    }
+
     pub(crate) fn find(&self, name: &[u8]) -> Option<u32> {
         let hash = self.hasher.hash_one(name);
         let found = self

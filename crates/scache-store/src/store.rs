@@ -11,7 +11,10 @@ use slab::Slab;
 use crate::deadlines::{Deadlines, Expiring};
 use crate::list::{Linked, Links, List, NONE};
 use crate::names::Names;
-use crate::{Counts, FoundThrough, Limits, Reason, Released, Statistics, Taken};
+use crate::{
+    Bound, ConnectionId, Counts, Entries, FoundThrough, Limits, Order, Reason, Released,
+    Statistics, Taken,
+};
 
 /// Destinations, endpoints and connections.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub struct Store<H> {
     hasher: RandomState,
     connections: Slab<Connection<H>>,
     connection_deadlines: Deadlines,
+    /// How many connections were ever inserted: an id is never used twice within 2³² of them.
+    generation: u32,
     /// Endpoints that have connections.
     open_endpoints: usize,
     released: VecDeque<Released<H>>,
@@ -61,6 +66,7 @@ struct Connection<H> {
     endpoint: u32,
     property: Box<[u8]>,
     deadline: u64,
+    generation: u32,
     links: Links,
     place: u32,
 }
@@ -79,6 +85,7 @@ impl<H> Store<H> {
             hasher: RandomState::new(),
             connections: Slab::new(),
             connection_deadlines: Deadlines::default(),
+            generation: 0,
             open_endpoints: 0,
             released: VecDeque::new(),
             statistics: Statistics::default(),
@@ -93,16 +100,17 @@ impl<H> Store<H> {
         endpoint: Label<'_>,
         property: Property<'_>,
         handle: H,
-    ) {
+    ) -> ConnectionId {
         self.expire(now);
         let deadline = self.deadline(now, ttl);
         let endpoint = self.endpoints.number(endpoint.as_bytes());
         let property = property.as_bytes().into();
-        self.insert(endpoint, property, deadline, handle, End::Back);
+        let id = self.insert(endpoint, property, deadline, handle, End::Back);
         let counts = self.counts();
         let most = &mut self.statistics;
         most.most_endpoints = most.most_endpoints.max(counts.endpoints);
         most.most_connections = most.most_connections.max(counts.connections);
+        id
     }
 
     /// Binds a destination to an endpoint, behind the bindings it has. A binding that is there already,
@@ -139,13 +147,19 @@ impl<H> Store<H> {
         most.most_endpoints = most.most_endpoints.max(counts.endpoints);
     }
 
-    /// Takes the first connection of an endpoint out.
-    pub fn find_endpoint(&mut self, now: Instant, endpoint: Label<'_>) -> Option<Taken<H>> {
+    /// Takes a connection of an endpoint out: the first in [`Limits::order`] that `judge` finds nothing wrong
+    /// with. Those before it are released for the reason that `judge` gives.
+    pub fn find_endpoint(
+        &mut self,
+        now: Instant,
+        endpoint: Label<'_>,
+        mut judge: impl FnMut(&H) -> Option<Reason>,
+    ) -> Option<Taken<H>> {
         self.expire(now);
         let taken = self
             .endpoints
             .find(endpoint.as_bytes())
-            .and_then(|endpoint| self.take_first(endpoint));
+            .and_then(|endpoint| self.take_usable(endpoint, &mut judge));
         match taken {
             Some(_) => self.statistics.endpoint_hits += 1,
             None => self.statistics.endpoint_misses += 1,
@@ -153,15 +167,16 @@ impl<H> Store<H> {
         taken
     }
 
-    /// Goes through the bindings of a destination in their order and takes the first connection there is
-    /// out. The bindings stay.
+    /// Goes through the bindings of a destination in their order and takes the first connection out that
+    /// `judge` finds nothing wrong with. The bindings stay.
     pub fn find_destination(
         &mut self,
         now: Instant,
         destination: Label<'_>,
+        mut judge: impl FnMut(&H) -> Option<Reason>,
     ) -> Option<FoundThrough<H>> {
         self.expire(now);
-        let found = self.find_through(destination.as_bytes());
+        let found = self.find_through(destination.as_bytes(), &mut judge);
         match found {
             Some(_) => self.statistics.destination_hits += 1,
             None => self.statistics.destination_misses += 1,
@@ -169,9 +184,9 @@ impl<H> Store<H> {
         found
     }
 
-    /// Puts a connection back to the front of its endpoint, with the deadline it had. If that has passed
-    /// the connection is released instead.
-    pub fn put_back(&mut self, now: Instant, taken: Taken<H>) {
+    /// Puts a connection back where it is the next to be taken of its endpoint, with the deadline it had. If
+    /// that has passed the connection is released instead.
+    pub fn put_back(&mut self, now: Instant, taken: Taken<H>) -> Option<ConnectionId> {
         self.expire(now);
         if taken.deadline <= now {
             self.released.push_back(Released {
@@ -179,11 +194,15 @@ impl<H> Store<H> {
                 endpoint: taken.endpoint,
                 reason: Reason::Expired,
             });
-            return;
+            return None;
         }
         let deadline = self.nanoseconds(taken.deadline);
         let endpoint = self.endpoints.number(&taken.endpoint);
-        self.insert(endpoint, taken.property, deadline, taken.handle, End::Front);
+        let front = match self.limits.order {
+            Order::Oldest => End::Front,
+            Order::Newest => End::Back,
+        };
+        Some(self.insert(endpoint, taken.property, deadline, taken.handle, front))
     }
 
     /// Forgets bindings and releases connections whose deadline is `now` or was before.
@@ -208,6 +227,53 @@ impl<H> Store<H> {
             self.release(slot, Reason::Evicted);
         }
         soonest.is_some()
+    }
+
+    /// The connection of an id, if it is still here.
+    pub fn connection(&mut self, id: ConnectionId) -> Option<&mut H> {
+        let slot = self.slot(id)?;
+        Some(&mut self.connections[slot as usize].handle)
+    }
+
+    /// Releases the connection of an id. Whether it was still here.
+    pub fn let_go(&mut self, id: ConnectionId, reason: Reason) -> bool {
+        let slot = self.slot(id);
+        if let Some(slot) = slot {
+            self.release(slot, reason);
+        }
+        slot.is_some()
+    }
+
+    /// Takes everything out, to be kept elsewhere: connections in the order of their endpoint, bindings in
+    /// that of their destination.
+    pub fn take_entries(&mut self) -> Entries<H> {
+        let mut entries = Entries::default();
+        for destination in self.destinations.numbers() {
+            let mut slot = self.destinations.record(destination).bindings.first;
+            while slot != NONE {
+                let binding = &self.bindings[slot as usize];
+                entries.bindings.push(Bound {
+                    destination: self.destinations.name(destination).into(),
+                    endpoint: self.endpoints.name(binding.endpoint).into(),
+                    property: binding.property.clone(),
+                    deadline: self.instant(self.binding_deadlines.of(binding.place)),
+                });
+                slot = binding.links.next;
+            }
+        }
+        for endpoint in self.endpoints.numbers() {
+            // The endpoint stays known while its connections go.
+            self.endpoints.record_mut(endpoint).bound += 1;
+            while let Some(slot) = self.first(endpoint, Order::Oldest) {
+                entries.connections.push(self.remove(slot));
+            }
+            self.endpoints.record_mut(endpoint).bound -= 1;
+            self.forget_endpoint_if_unused(endpoint);
+        }
+        while let Some((_, slot)) = self.binding_deadlines.soonest() {
+            self.unbind(slot);
+        }
+        entries
     }
 
     /// Forgets everything and releases all connections, the soonest to expire first.
@@ -249,14 +315,18 @@ impl<H> Store<H> {
         std::mem::take(&mut self.statistics)
     }
 
-    fn find_through(&mut self, destination: &[u8]) -> Option<FoundThrough<H>> {
+    fn find_through(
+        &mut self,
+        destination: &[u8],
+        judge: &mut impl FnMut(&H) -> Option<Reason>,
+    ) -> Option<FoundThrough<H>> {
         let destination = self.destinations.find(destination)?;
         let mut slot = self.destinations.record(destination).bindings.first;
         while slot != NONE {
             let binding = &self.bindings[slot as usize];
             let (endpoint, next) = (binding.endpoint, binding.links.next);
             // Taking the connection leaves the binding, which keeps its endpoint known.
-            if let Some(taken) = self.take_first(endpoint) {
+            if let Some(taken) = self.take_usable(endpoint, judge) {
                 return Some(FoundThrough {
                     destination_property: self.bindings[slot as usize].property.clone(),
                     taken,
@@ -267,18 +337,61 @@ impl<H> Store<H> {
         None
     }
 
-    fn take_first(&mut self, endpoint: u32) -> Option<Taken<H>> {
-        let first = self.endpoints.record(endpoint).connections.first;
-        (first != NONE).then(|| self.remove(first))
+    fn take_usable(
+        &mut self,
+        endpoint: u32,
+        judge: &mut impl FnMut(&H) -> Option<Reason>,
+    ) -> Option<Taken<H>> {
+        // The endpoint stays known while its connections go.
+        self.endpoints.record_mut(endpoint).bound += 1;
+        let mut usable = None;
+        while let Some(slot) = self.first(endpoint, self.limits.order) {
+            match judge(&self.connections[slot as usize].handle) {
+                Some(reason) => self.release(slot, reason),
+                None => {
+                    usable = Some(self.remove(slot));
+                    break;
+                }
+            }
+        }
+        self.endpoints.record_mut(endpoint).bound -= 1;
+        self.forget_endpoint_if_unused(endpoint);
+        usable
     }
 
-    fn insert(&mut self, endpoint: u32, property: Box<[u8]>, deadline: u64, handle: H, end: End) {
+    fn first(&self, endpoint: u32, order: Order) -> Option<u32> {
+        let connections = &self.endpoints.record(endpoint).connections;
+        let slot = match order {
+            Order::Oldest => connections.first,
+            Order::Newest => connections.last,
+        };
+        (slot != NONE).then_some(slot)
+    }
+
+    fn slot(&self, id: ConnectionId) -> Option<u32> {
+        self.connections
+            .get(id.slot as usize)
+            .filter(|connection| connection.generation == id.generation)
+            .map(|_| id.slot)
+    }
+
+    fn insert(
+        &mut self,
+        endpoint: u32,
+        property: Box<[u8]>,
+        deadline: u64,
+        handle: H,
+        end: End,
+    ) -> ConnectionId {
         self.make_room_for_connection(endpoint);
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
         let slot = self.connections.insert(Connection {
             handle,
             endpoint,
             property,
             deadline,
+            generation,
             links: Links::default(),
             place: 0,
         }) as u32;
@@ -290,6 +403,7 @@ impl<H> Store<H> {
             End::Back => list.push_back(&mut self.connections, slot),
             End::Front => list.push_front(&mut self.connections, slot),
         }
+        ConnectionId { slot, generation }
     }
 
     /// Evicts until one more connection is within the limits. The endpoint itself stays known.

@@ -13,6 +13,58 @@ pub struct Limits {
     pub connections_per_endpoint: usize,
     /// Bindings in all, at least one; the soonest to expire makes room.
     pub bindings: usize,
+    /// Which connection of an endpoint is taken first.
+    pub order: Order,
+}
+
+/// Which connection of an endpoint is taken first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The one saved first, as in stock: the load is spread over all of them.
+    #[default]
+    Oldest,
+    /// The one saved last: those not needed expire.
+    Newest,
+}
+
+/// A connection in the store, as long as it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    /// Its place, which another connection may have later.
+    pub slot: u32,
+    /// Tells it from those.
+    pub generation: u32,
+}
+
+/// A binding of a destination to an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The destination.
+    pub destination: Box<[u8]>,
+    /// The endpoint.
+    pub endpoint: Box<[u8]>,
+    /// What was saved with the binding.
+    pub property: Box<[u8]>,
+    /// When it expires.
+    pub deadline: Instant,
+}
+
+/// Everything that was in a store.
+#[derive(Debug)]
+pub struct Entries<H> {
+    /// The connections, those of one endpoint in their order.
+    pub connections: Vec<Taken<H>>,
+    /// The bindings, those of one destination in their order.
+    pub bindings: Vec<Bound>,
+}
+
+impl<H> Default for Entries<H> {
+    fn default() -> Self {
+        Self {
+            connections: Vec::new(),
+            bindings: Vec::new(),
+        }
+    }
 }
 
 /// A connection taken out of the store, with all that is needed to put it back.
@@ -57,6 +109,12 @@ pub enum Reason {
     Evicted,
     /// The store was cleared.
     Cleared,
+    /// Its peer had closed it.
+    Closed,
+    /// Its peer had reset it.
+    Reset,
+    /// Its peer had said something that nobody asked for.
+    Spoke,
 }
 
 /// What happened since the statistics were last taken.

@@ -9,12 +9,12 @@
 )]
 
 use std::cell::RefCell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use scache_proto::{Label, Property, Ttl};
-use scache_store::{Counts, Limits, Reason, Statistics, Store, Taken};
+use scache_store::{ConnectionId, Counts, Limits, Order, Reason, Statistics, Store, Taken};
 
 /// A connection: alive from its making to its drop, and never in two places.
 #[derive(Debug)]
@@ -50,6 +50,8 @@ struct Model {
     bindings: Vec<Bound>,
     statistics: Statistics,
     released: Vec<(u64, Reason)>,
+    /// Connections that a find finds something wrong with.
+    dead: HashSet<u64>,
 }
 
 impl Model {
@@ -91,11 +93,19 @@ impl Model {
     }
 
     fn take(&mut self, endpoint: &[u8]) -> Option<Saved> {
-        let index = self
-            .connections
-            .iter()
-            .position(|saved| saved.endpoint == endpoint)?;
-        Some(self.connections.remove(index))
+        loop {
+            let mut connections = self.connections.iter();
+            let is_of_it = |saved: &Saved| saved.endpoint == endpoint;
+            let index = match self.limits.order {
+                Order::Oldest => connections.position(is_of_it),
+                Order::Newest => connections.rposition(is_of_it),
+            }?;
+            let saved = self.connections.remove(index);
+            if !self.dead.contains(&saved.nonce) {
+                return Some(saved);
+            }
+            self.released.push((saved.nonce, Reason::Reset));
+        }
     }
 
     fn counts(&self) -> Counts {
@@ -140,6 +150,11 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
         connections: random.usize(1..40),
         connections_per_endpoint: random.usize(0..6),
         bindings: random.usize(1..40),
+        order: if random.bool() {
+            Order::Oldest
+        } else {
+            Order::Newest
+        },
     };
     let mut now = Instant::now();
     let mut store = Store::new(limits.clone(), now);
@@ -149,7 +164,9 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
         bindings: Vec::new(),
         statistics: Statistics::default(),
         released: Vec::new(),
+        dead: HashSet::new(),
     };
+    let mut ids: HashMap<u64, ConnectionId> = HashMap::new();
     let alive = Rc::default();
     let mut nonce = 0;
     let mut taken: Vec<Taken<Connection>> = Vec::new();
@@ -179,7 +196,8 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
                     alive: Rc::clone(&alive),
                 };
                 let property_ = Property::new(property).unwrap();
-                store.save_endpoint(now, ttl, label, property_, handle);
+                let id = store.save_endpoint(now, ttl, label, property_, handle);
+                ids.insert(nonce, id);
                 model.expire(now);
                 model.save(
                     Saved {
@@ -229,7 +247,9 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
             5 => {
                 model.expire(now);
                 let expected = model.take(name);
-                let found = store.find_endpoint(now, label);
+                let found = store.find_endpoint(now, label, |handle| {
+                    model.dead.contains(&handle.nonce).then_some(Reason::Reset)
+                });
                 assert_same(found.as_ref(), expected.as_ref(), &context);
                 if expected.is_some() {
                     model.statistics.endpoint_hits += 1;
@@ -249,7 +269,9 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
                 let expected = through
                     .into_iter()
                     .find_map(|(endpoint, property)| Some((property, model.take(&endpoint)?)));
-                let found = store.find_destination(now, label);
+                let found = store.find_destination(now, label, |handle| {
+                    model.dead.contains(&handle.nonce).then_some(Reason::Reset)
+                });
                 assert_eq!(
                     found.as_ref().map(|found| &*found.destination_property),
                     expected.as_ref().map(|(property, _)| &**property),
@@ -279,9 +301,12 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
                 if saved.deadline <= now {
                     model.released.push((saved.nonce, Reason::Expired));
                 } else {
-                    model.save(saved, true);
+                    model.save(saved, limits.order == Order::Oldest);
                 }
-                store.put_back(now, back);
+                let nonce = back.handle.nonce;
+                if let Some(id) = store.put_back(now, back) {
+                    ids.insert(nonce, id);
+                }
             }
             9 if random.u8(..) == 0 => {
                 store.clear();
@@ -290,6 +315,29 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
                 model
                     .released
                     .extend(cleared.map(|saved| (saved.nonce, Reason::Cleared)));
+            }
+            9 if random.u8(..) < 64 && nonce > 0 => {
+                // Any connection there ever was: an id that is no longer valid names nothing.
+                let any = random.u64(nonce.saturating_sub(50)..nonce) + 1;
+                if random.bool() {
+                    model.dead.insert(any);
+                } else if let Some(id) = ids.get(&any) {
+                    let index = model.connections.iter().position(|c| c.nonce == any);
+                    assert_eq!(
+                        store.connection(*id).map(|handle| handle.nonce),
+                        index.map(|_| any),
+                        "{context}"
+                    );
+                    assert_eq!(
+                        store.let_go(*id, Reason::Closed),
+                        index.is_some(),
+                        "{context}"
+                    );
+                    if let Some(index) = index {
+                        model.connections.remove(index);
+                        model.released.push((any, Reason::Closed));
+                    }
+                }
             }
             9 if random.u8(..) < 16 => {
                 let soonest = model.connections.iter().map(|saved| saved.deadline).min();
@@ -325,6 +373,46 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
         }
         let held = model.connections.len() + taken.len();
         assert_eq!(alive.borrow().len(), held, "{context}: a connection leaked");
+    }
+    assert_same_entries(&mut store, &model, seed);
+}
+
+/// That the store gives everything out in order, and then is empty.
+fn assert_same_entries(store: &mut Store<Connection>, model: &Model, seed: u64) {
+    let entries = store.take_entries();
+    assert_eq!(store.counts(), Counts::default(), "seed {seed}");
+    assert_eq!(store.next_deadline(), None, "seed {seed}");
+    let mut names: Vec<&[u8]> = model.connections.iter().map(|c| &*c.endpoint).collect();
+    names.extend(model.bindings.iter().map(|b| &*b.destination));
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(entries.connections.len(), model.connections.len());
+    assert_eq!(entries.bindings.len(), model.bindings.len());
+    for name in names {
+        let given: Vec<_> = entries
+            .connections
+            .iter()
+            .filter(|taken| *taken.endpoint == *name)
+            .map(|taken| (taken.handle.nonce, &*taken.property, taken.deadline))
+            .collect();
+        let expected: Vec<_> = model
+            .of(name)
+            .map(|saved| (saved.nonce, &*saved.property, saved.deadline))
+            .collect();
+        assert_eq!(given, expected, "seed {seed}");
+        let given: Vec<_> = entries
+            .bindings
+            .iter()
+            .filter(|bound| *bound.destination == *name)
+            .map(|bound| (&*bound.endpoint, &*bound.property, bound.deadline))
+            .collect();
+        let expected: Vec<_> = model
+            .bindings
+            .iter()
+            .filter(|bound| bound.destination == name)
+            .map(|bound| (&*bound.endpoint, &*bound.property, bound.deadline))
+            .collect();
+        assert_eq!(given, expected, "seed {seed}");
     }
 }
 

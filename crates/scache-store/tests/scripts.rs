@@ -4,7 +4,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `limits ttl=S connections=N endpoint=N bindings=N` | starts anew |
+//! | `limits ttl=S connections=N endpoint=N bindings=N [newest]` | starts anew |
 //! | `endpoint TTL ENDPOINT PROPERTY NAME` | saves a connection called NAME |
 //! | `destination TTL DESTINATION PROPERTY ENDPOINT` | saves a binding |
 //! | `find-endpoint ENDPOINT`, `find-destination DESTINATION` | takes a connection |
@@ -25,7 +25,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use scache_proto::{Label, Property, Ttl};
-use scache_store::{Limits, Store, Taken};
+use scache_store::{Limits, Order, Reason, Store, Taken};
 
 struct Player {
     store: Store<String>,
@@ -91,6 +91,11 @@ impl Player {
             connections: setting("connections"),
             connections_per_endpoint: setting("endpoint"),
             bindings: setting("bindings"),
+            order: if settings.contains(&"newest") {
+                Order::Newest
+            } else {
+                Order::Oldest
+            },
         };
         Self {
             store: Store::new(limits, now),
@@ -103,13 +108,15 @@ impl Player {
         let now = self.now;
         let mut printed = Vec::new();
         match *words {
-            ["endpoint", ttl, endpoint, property, name] => self.store.save_endpoint(
-                now,
-                Ttl::parse(ttl.as_bytes()).unwrap(),
-                Label::new(endpoint.as_bytes()).unwrap(),
-                Property::new(property.as_bytes()).unwrap(),
-                name.to_owned(),
-            ),
+            ["endpoint", ttl, endpoint, property, name] => {
+                self.store.save_endpoint(
+                    now,
+                    Ttl::parse(ttl.as_bytes()).unwrap(),
+                    Label::new(endpoint.as_bytes()).unwrap(),
+                    Property::new(property.as_bytes()).unwrap(),
+                    name.to_owned(),
+                );
+            }
             ["destination", ttl, destination, property, endpoint] => self.store.save_destination(
                 now,
                 Ttl::parse(ttl.as_bytes()).unwrap(),
@@ -118,16 +125,14 @@ impl Player {
                 Label::new(endpoint.as_bytes()).unwrap(),
             ),
             ["find-endpoint", endpoint] => {
-                let found = self
-                    .store
-                    .find_endpoint(now, Label::new(endpoint.as_bytes()).unwrap());
+                let endpoint = Label::new(endpoint.as_bytes()).unwrap();
+                let found = self.store.find_endpoint(now, endpoint, judge);
                 printed.push(found.as_ref().map_or("nothing".to_owned(), shown));
                 self.taken = found;
             }
             ["find-destination", destination] => {
-                let found = self
-                    .store
-                    .find_destination(now, Label::new(destination.as_bytes()).unwrap());
+                let destination = Label::new(destination.as_bytes()).unwrap();
+                let found = self.store.find_destination(now, destination, judge);
                 printed.push(found.as_ref().map_or("nothing".to_owned(), |found| {
                     let property = found.destination_property.escape_ascii();
                     format!("{} through {property}", shown(&found.taken))
@@ -155,6 +160,12 @@ impl Player {
         }
         printed
     }
+}
+
+/// A connection whose name begins with `dead` is.
+#[expect(clippy::ptr_arg, reason = "the store is one of String")]
+fn judge(name: &String) -> Option<Reason> {
+    name.starts_with("dead").then_some(Reason::Closed)
 }
 
 fn shown(taken: &Taken<String>) -> String {

@@ -12,8 +12,10 @@ pub enum Descriptors<D> {
     None,
     /// Exactly one: what the protocol asks for.
     One(D),
-    /// Several, or some that the kernel had no room for. The receiver has closed what it got.
-    Unusable,
+    /// Several. The receiver has closed them.
+    Several,
+    /// Some that the kernel had no number for. The receiver has closed those that came.
+    Truncated,
 }
 
 /// Descriptors that wait for the session to reach their byte.
@@ -46,7 +48,7 @@ impl<D> Attached<D> {
         let descriptor = match descriptors {
             Descriptors::None => return,
             Descriptors::One(descriptor) => Some(descriptor),
-            Descriptors::Unusable => None,
+            Descriptors::Several | Descriptors::Truncated => None,
         };
         self.waiting.push_back(Waiting {
             first,

@@ -14,8 +14,8 @@ use crate::{Descriptors, Request, Status};
 /// What came of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome<D> {
-    /// Saved; the descriptor that was sent can be closed.
-    Saved,
+    /// Saved, or whatever else was asked for; a descriptor that was sent can be closed.
+    Done,
     /// Found: the connection is this client's now.
     Found {
         /// The connection.
@@ -143,13 +143,13 @@ impl<D> Session<D> {
             }
             (State::AwaitOutcome(kind), Reply::Outcome { status, rest }) => {
                 let properties: Vec<Box<[u8]>> = match kind {
-                    Kind::SaveEndpoint | Kind::SaveDestination => Vec::new(),
+                    Kind::SaveEndpoint | Kind::SaveDestination | Kind::TakeOver => Vec::new(),
                     Kind::FindEndpoint => owned(reply::properties::<1>(rest)),
                     Kind::FindDestination => owned(reply::properties::<2>(rest)),
                 };
                 match (status, kind) {
-                    (Status::Done, Kind::SaveEndpoint | Kind::SaveDestination) => {
-                        State::Finished(Outcome::Saved)
+                    (Status::Done, Kind::SaveEndpoint | Kind::SaveDestination | Kind::TakeOver) => {
+                        State::Finished(Outcome::Done)
                     }
                     (Status::Done, _) if properties.is_empty() => return Err(ProtocolError),
                     (Status::Done, _) => {

@@ -15,11 +15,14 @@ pub struct Label<'a>(&'a [u8]);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Property<'a>(&'a [u8]);
 
-/// How long something may stay in the cache: whole seconds, at least one.
+/// How long something may stay in the cache: milliseconds, more than none.
 ///
-/// The wire carries a signed 32-bit number, so [`Ttl::MAX_SECONDS`] is the longest.
+/// The wire carries whole seconds as a signed 32-bit number, so [`Ttl::MAX_SECONDS`] is the longest. A
+/// predecessor that hands its entries over says milliseconds besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ttl(u32);
+pub struct Ttl {
+    milliseconds: u64,
+}
 
 /// Why bytes are not a [`Label`], a [`Property`] or a [`Ttl`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,9 +81,45 @@ impl Ttl {
     /// [`ValueError::Ttl`] for 0 and for more than [`Ttl::MAX_SECONDS`].
     pub fn from_secs(seconds: u32) -> Result<Self, ValueError> {
         match seconds {
-            1..=Self::MAX_SECONDS => Ok(Self(seconds)),
+            1..=Self::MAX_SECONDS => Ok(Self {
+                milliseconds: u64::from(seconds) * 1000,
+            }),
             _ => Err(ValueError::Ttl),
         }
+    }
+
+    /// What is left of a time to live: whole milliseconds, rounded up, [`Ttl::MAX_SECONDS`] at most.
+    ///
+    /// # Errors
+    /// [`ValueError::Ttl`] if nothing is left.
+    pub fn from_remaining(remaining: Duration) -> Result<Self, ValueError> {
+        let milliseconds = remaining.as_nanos().div_ceil(1_000_000);
+        let longest = u64::from(Self::MAX_SECONDS) * 1000;
+        match u64::try_from(milliseconds).unwrap_or(u64::MAX).min(longest) {
+            0 => Err(ValueError::Ttl),
+            milliseconds => Ok(Self { milliseconds }),
+        }
+    }
+
+    /// The same second, told more precisely; what does not fit it is not believed.
+    pub(crate) fn refined(self, digits: &[u8]) -> Self {
+        let milliseconds = std::str::from_utf8(digits)
+            .ok()
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|digits| digits.parse().ok());
+        match milliseconds {
+            Some(milliseconds)
+                if u64::div_ceil(milliseconds, 1000) == u64::from(self.as_secs()) =>
+            {
+                Self { milliseconds }
+            }
+            _ => self,
+        }
+    }
+
+    /// Milliseconds, if they say more than the seconds do.
+    pub(crate) fn fraction(self) -> Option<u64> {
+        (!self.milliseconds.is_multiple_of(1000)).then_some(self.milliseconds)
     }
 
     /// Reads the decimal digits of the wire.
@@ -101,15 +140,15 @@ impl Ttl {
             .and_then(Self::from_secs)
     }
 
-    /// Whole seconds, at least one.
+    /// Whole seconds, rounded up, at least one.
     pub fn as_secs(self) -> u32 {
-        self.0
+        u32::try_from(self.milliseconds.div_ceil(1000)).unwrap_or(Self::MAX_SECONDS)
     }
 }
 
 impl From<Ttl> for Duration {
     fn from(ttl: Ttl) -> Self {
-        Duration::from_secs(u64::from(ttl.0))
+        Duration::from_millis(ttl.milliseconds)
     }
 }
 
@@ -158,6 +197,44 @@ mod tests {
             let ttl = Ttl::parse(digits).ok().map(Ttl::as_secs);
             assert_eq!(ttl, seconds, "{}", digits.escape_ascii());
         }
+    }
+
+    #[test]
+    fn milliseconds_refine_the_second_they_belong_to() {
+        let ttl = Ttl::from_secs(2).unwrap();
+        for (digits, milliseconds) in [
+            (&b"1001"[..], 1001),
+            (b"1999", 1999),
+            (b"2000", 2000),
+            (b"1000", 2000),
+            (b"2001", 2000),
+            (b"0", 2000),
+            (b"+1500", 2000),
+            (b"", 2000),
+            (b"99999999999999999999", 2000),
+        ] {
+            let refined = Duration::from(ttl.refined(digits));
+            assert_eq!(
+                refined,
+                Duration::from_millis(milliseconds),
+                "{}",
+                digits.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
+    fn what_remains_is_rounded_up() {
+        for (nanoseconds, milliseconds, seconds) in
+            [(1, 1, 1), (1_000_000, 1, 1), (1_000_000_001, 1001, 2)]
+        {
+            let ttl = Ttl::from_remaining(Duration::from_nanos(nanoseconds)).unwrap();
+            assert_eq!(Duration::from(ttl), Duration::from_millis(milliseconds));
+            assert_eq!(ttl.as_secs(), seconds);
+        }
+        assert!(Ttl::from_remaining(Duration::ZERO).is_err());
+        let forever = Ttl::from_remaining(Duration::MAX).unwrap();
+        assert_eq!(forever.as_secs(), Ttl::MAX_SECONDS);
     }
 
     #[test]

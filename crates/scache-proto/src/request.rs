@@ -36,9 +36,11 @@ pub enum Request<'a> {
         /// The destination.
         destination: Label<'a>,
     },
+    /// Hand everything over to who listens at the socket's path now, and end. Not in the stock protocol.
+    TakeOver,
 }
 
-/// The four requests by name: what is left of one that could not be read, and what an answer needs to know.
+/// The requests by name: what is left of one that could not be read, and what an answer needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `save_endp`
@@ -49,6 +51,8 @@ pub enum Kind {
     SaveDestination,
     /// `find_dest`
     FindDestination,
+    /// `take_over`
+    TakeOver,
 }
 
 /// Why a list is no request.
@@ -66,6 +70,8 @@ const REQUEST: &[u8] = b"request";
 const TTL: &[u8] = b"ttl";
 const LABEL: &[u8] = b"label";
 const PROPERTY: &[u8] = b"property";
+/// Behind the attributes that stock knows, where it passes it over.
+const TTL_MILLISECONDS: &[u8] = b"ttl_ms";
 
 impl<'a> Request<'a> {
     /// Reads a request. Attributes before `request` and behind the last known one are passed over.
@@ -90,7 +96,7 @@ impl<'a> Request<'a> {
         let ttl = |value| Ttl::parse(value).ok();
         let label = |value| Label::new(value).ok();
         let property = |value| Property::new(value).ok();
-        Some(match kind {
+        let mut request = match kind {
             Kind::SaveEndpoint => Self::SaveEndpoint {
                 ttl: ttl(next(TTL)?)?,
                 endpoint: label(next(LABEL)?)?,
@@ -108,16 +114,24 @@ impl<'a> Request<'a> {
             Kind::FindDestination => Self::FindDestination {
                 destination: label(next(LABEL)?)?,
             },
-        })
+            Kind::TakeOver => Self::TakeOver,
+        };
+        if let Self::SaveEndpoint { ttl, .. } | Self::SaveDestination { ttl, .. } = &mut request
+            && let Some((_, digits)) = rest.find(|(name, _)| *name == TTL_MILLISECONDS)
+        {
+            *ttl = ttl.refined(digits);
+        }
+        Some(request)
     }
 
-    /// Which of the four it is.
+    /// Which of them it is.
     pub fn kind(&self) -> Kind {
         match self {
             Self::SaveEndpoint { .. } => Kind::SaveEndpoint,
             Self::FindEndpoint { .. } => Kind::FindEndpoint,
             Self::SaveDestination { .. } => Kind::SaveDestination,
             Self::FindDestination { .. } => Kind::FindDestination,
+            Self::TakeOver => Kind::TakeOver,
         }
     }
 
@@ -129,24 +143,39 @@ impl<'a> Request<'a> {
                 ttl,
                 endpoint,
                 property,
-            } => list
-                .number(TTL, ttl.as_secs())
-                .attribute(LABEL, endpoint.as_bytes())
-                .attribute(PROPERTY, property.as_bytes()),
+            } => {
+                let list = list
+                    .number(TTL, ttl.as_secs())
+                    .attribute(LABEL, endpoint.as_bytes())
+                    .attribute(PROPERTY, property.as_bytes());
+                with_milliseconds(list, *ttl)
+            }
             Self::FindEndpoint { endpoint } => list.attribute(LABEL, endpoint.as_bytes()),
             Self::SaveDestination {
                 ttl,
                 destination,
                 property,
                 endpoint,
-            } => list
-                .number(TTL, ttl.as_secs())
-                .attribute(LABEL, destination.as_bytes())
-                .attribute(PROPERTY, property.as_bytes())
-                .attribute(LABEL, endpoint.as_bytes()),
+            } => {
+                let list = list
+                    .number(TTL, ttl.as_secs())
+                    .attribute(LABEL, destination.as_bytes())
+                    .attribute(PROPERTY, property.as_bytes())
+                    .attribute(LABEL, endpoint.as_bytes());
+                with_milliseconds(list, *ttl)
+            }
             Self::FindDestination { destination } => list.attribute(LABEL, destination.as_bytes()),
+            Self::TakeOver => list,
         }
         .end();
+    }
+}
+
+/// Adds the milliseconds of a time to live, if its seconds do not say it all.
+fn with_milliseconds(list: ListWriter<'_>, ttl: Ttl) -> ListWriter<'_> {
+    match ttl.fraction() {
+        Some(milliseconds) => list.attribute(TTL_MILLISECONDS, milliseconds.to_string().as_bytes()),
+        None => list,
     }
 }
 
@@ -157,6 +186,7 @@ impl Kind {
             Self::FindEndpoint => b"find_endp",
             Self::SaveDestination => b"save_dest",
             Self::FindDestination => b"find_dest",
+            Self::TakeOver => b"take_over",
         }
     }
 
@@ -166,6 +196,7 @@ impl Kind {
             Self::FindEndpoint,
             Self::SaveDestination,
             Self::FindDestination,
+            Self::TakeOver,
         ]
         .into_iter()
         .find(|kind| kind.name() == name)
@@ -174,7 +205,7 @@ impl Kind {
     /// How many empty properties a refusal of this request carries.
     pub(crate) fn properties(self) -> usize {
         match self {
-            Self::SaveEndpoint | Self::SaveDestination => 0,
+            Self::SaveEndpoint | Self::SaveDestination | Self::TakeOver => 0,
             Self::FindEndpoint => 1,
             Self::FindDestination => 2,
         }
@@ -206,6 +237,12 @@ mod tests {
             },
             Request::FindEndpoint {
                 endpoint: label(b""),
+            },
+            Request::TakeOver,
+            Request::SaveEndpoint {
+                ttl: Ttl::from_remaining(std::time::Duration::from_millis(1234)).unwrap(),
+                endpoint: label(b"e"),
+                property,
             },
             Request::SaveDestination {
                 ttl,

@@ -161,7 +161,11 @@ fn one_byte_at_a_time_gives_the_same_answer() {
 
 #[test]
 fn without_a_usable_descriptor_nothing_is_saved_and_the_session_goes_on() {
-    for descriptors in [Descriptors::None, Descriptors::Unusable] {
+    for descriptors in [
+        Descriptors::None,
+        Descriptors::Several,
+        Descriptors::Truncated,
+    ] {
         let mut server = server();
         server.bytes(SAVE).input(b"\0", descriptors).bytes(FIND);
         assert_eq!(

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use scache_proto::client::{Outcome, Session};
 use scache_proto::{Label, Property, Request, Ttl};
+use scache_sys::descriptors::Descriptor;
 use scache_sys::passing::{self, Wait};
 
 use crate::Error;
@@ -50,7 +51,7 @@ pub struct FoundThrough {
 #[derive(Debug)]
 struct Server {
     socket: UnixStream,
-    session: Session<OwnedFd>,
+    session: Session<Descriptor>,
     /// The connection failed behind an outcome.
     lost: bool,
 }
@@ -132,7 +133,7 @@ impl Client {
                 descriptor,
                 properties,
             } => Ok(Some(Found {
-                connection: descriptor,
+                connection: descriptor.into(),
                 property: properties.into_iter().next().unwrap_or_default(),
             })),
             _ => Ok(None),
@@ -155,7 +156,7 @@ impl Client {
                 Ok(Some(FoundThrough {
                     destination_property,
                     found: Found {
-                        connection: descriptor,
+                        connection: descriptor.into(),
                         property: properties.next().unwrap_or_default(),
                     },
                 }))
@@ -168,7 +169,7 @@ impl Client {
         &mut self,
         request: &Request<'_>,
         connection: Option<BorrowedFd<'_>>,
-    ) -> Result<Outcome<OwnedFd>, Error> {
+    ) -> Result<Outcome<Descriptor>, Error> {
         // Only a connection from an earlier request can be a stale one.
         let repeat = self.server.is_some();
         match self.attempt(request, connection) {
@@ -186,7 +187,7 @@ impl Client {
         &mut self,
         request: &Request<'_>,
         connection: Option<BorrowedFd<'_>>,
-    ) -> Result<Outcome<OwnedFd>, Failure> {
+    ) -> Result<Outcome<Descriptor>, Failure> {
         let mut server = match self.server.take() {
             Some(server) => server,
             None => Server::connect(&self.path, self.timeout).map_err(|source| {
@@ -218,7 +219,7 @@ impl Server {
         &mut self,
         request: &Request<'_>,
         connection: Option<BorrowedFd<'_>>,
-    ) -> Result<Outcome<OwnedFd>, Failure> {
+    ) -> Result<Outcome<Descriptor>, Failure> {
         let mut sent = false;
         let failure = |error, sent| {
             if sent {
@@ -268,9 +269,9 @@ impl Server {
     }
 }
 
-fn saved(outcome: Outcome<OwnedFd>) -> Result<(), Error> {
+fn saved(outcome: Outcome<Descriptor>) -> Result<(), Error> {
     match outcome {
-        Outcome::Saved => Ok(()),
+        Outcome::Done => Ok(()),
         Outcome::Refused(_) | Outcome::Found { .. } => Err(Error::Refused),
     }
 }

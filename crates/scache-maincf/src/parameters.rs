@@ -76,9 +76,15 @@ pub const PARAMETERS: &[Parameter] = &[
     needed(Mentioned, "shlib_directory", Some("/usr/lib/postfix"), "Where Postfix's libraries are."),
     needed(Own, "connection_cache_announce", Some("yes"), "Whether the protocol's name is said on accept; no for clients of Postfix before 3.6."),
     needed(Own, "connection_cache_binding_limit", Some("100000"), "How many bindings of destinations to endpoints are kept."),
+    optional(Own, "connection_cache_client_limit", Some(""), "How many clients are connected, further ones waiting until one leaves; empty: what the descriptor limit allows."),
     optional(Own, "connection_cache_connection_limit", Some(""), "How many connections are cached, the soonest to expire making room; empty: what the descriptor limit allows, less a reserve."),
     needed(Own, "connection_cache_endpoint_limit", Some("0"), "How many connections are cached per endpoint; 0: any number."),
+    optional(Own, "connection_cache_goodbye", Some("QUIT"), "The line that is sent before an idle connection is closed; empty: none."),
+    needed(Own, "connection_cache_goodbye_timeout", Some("1s"), "How long to wait for the answer to it."),
+    needed(Own, "connection_cache_handover", Some("yes"), "Whether what is cached is given to the next process on a reload."),
+    needed(Own, "connection_cache_order", Some("oldest"), "Which connection of an endpoint is taken first: oldest or newest."),
     needed(Own, "connection_cache_request_timeout", Some("10s"), "How long a client may take over one request, from first byte to last."),
+    needed(Own, "connection_cache_watch", Some("yes"), "Whether connections are dropped that their peers closed or spoke on."),
 ];
 
 const fn needed(
@@ -143,17 +149,25 @@ mod tests {
             ("ipc_timeout", 3600),
             ("daemon_timeout", 18_000),
             ("connection_cache_request_timeout", 10),
+            ("connection_cache_goodbye_timeout", 1),
         ] {
             let time = cf.time(name, TimeUnit::Second, second);
             assert_eq!(time, Ok(Duration::from_secs(seconds)), "{name}");
         }
         for (name, number) in [
             ("connection_cache_connection_limit", None),
+            ("connection_cache_client_limit", None),
             ("connection_cache_endpoint_limit", Some(0)),
             ("connection_cache_binding_limit", Some(100_000)),
         ] {
             assert_eq!(cf.optional_number(name, 0..=u32::MAX), Ok(number), "{name}");
         }
-        assert_eq!(cf.boolean("connection_cache_announce"), Ok(true));
+        for name in [
+            "connection_cache_announce",
+            "connection_cache_handover",
+            "connection_cache_watch",
+        ] {
+            assert_eq!(cf.boolean(name), Ok(true), "{name}");
+        }
     }
 }

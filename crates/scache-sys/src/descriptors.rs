@@ -1,10 +1,57 @@
-//! Descriptors by number, and how many there may be.
+//! Descriptors: closed without waiting, by number, and how many there may be.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::net::sockopt::{set_socket_linger, socket_linger};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// A descriptor of whatever kind that somebody else made, closed without ever waiting.
+///
+/// The last close of a socket with SO_LINGER waits until its peer has taken what was sent, O_NONBLOCK or
+/// not. So it is switched off first, where it is on; that is all that is ever changed.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct Descriptor(ManuallyDrop<OwnedFd>);
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // What is no socket does not linger.
+        if let Ok(Some(_)) = socket_linger(&*self.0) {
+            let _ = set_socket_linger(&*self.0, None);
+        }
+        // SAFETY: nothing uses the field behind this, which is the only place that drops it.
+        unsafe { ManuallyDrop::drop(&mut self.0) }
+    }
+}
+
+impl From<OwnedFd> for Descriptor {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self(ManuallyDrop::new(descriptor))
+    }
+}
+
+impl From<Descriptor> for OwnedFd {
+    fn from(descriptor: Descriptor) -> Self {
+        let mut descriptor = ManuallyDrop::new(descriptor);
+        // SAFETY: the outer wrapper keeps the destructor from running, so the field is taken once.
+        unsafe { ManuallyDrop::take(&mut descriptor.0) }
+    }
+}
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
 
 /// Numbers below 64 that were adopted, one bit each: a second owner would close somebody else's file.
 static ADOPTED: AtomicU64 = AtomicU64::new(0);
@@ -51,6 +98,30 @@ pub fn raise_limit() -> io::Result<Option<u64>> {
 mod tests {
     use super::*;
     use std::os::fd::IntoRawFd;
+
+    #[test]
+    fn closing_does_not_wait_for_a_peer_that_does_not_read() {
+        use std::io::Write;
+        use std::time::{Duration, Instant};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut connection = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_peer, _) = listener.accept().unwrap();
+        set_socket_linger(&connection, Some(Duration::from_secs(600))).unwrap();
+        connection.set_nonblocking(true).unwrap();
+        while connection.write(&[0; 65536]).is_ok() {}
+        let began = Instant::now();
+        drop(Descriptor::from(OwnedFd::from(connection)));
+        assert!(began.elapsed() < Duration::from_secs(300));
+    }
+
+    #[test]
+    fn what_it_was_made_of_can_be_had_again() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let number = file.as_raw_fd();
+        let owned = OwnedFd::from(Descriptor::from(OwnedFd::from(file)));
+        assert_eq!(owned.as_raw_fd(), number);
+        assert!(rustix::io::fcntl_getfd(&owned).is_ok());
+    }
 
     #[test]
     fn a_number_is_adopted_once() {

@@ -7,4 +7,6 @@ pub mod descriptors;
 pub mod local_time;
 pub mod passing;
 pub mod privileges;
+pub mod processes;
+pub mod sockets;
 pub mod watchdog;

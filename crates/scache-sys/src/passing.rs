@@ -5,14 +5,16 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
 use scache_proto::Descriptors;
+
+use crate::descriptors::Descriptor;
 
 /// The most descriptors one message can carry (SCM_MAX_FD in the kernel).
 const MESSAGE_DESCRIPTORS: usize = 253;
@@ -38,7 +40,7 @@ pub fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     wait: Wait,
-) -> io::Result<(usize, Descriptors<OwnedFd>)> {
+) -> io::Result<(usize, Descriptors<Descriptor>)> {
     let mut flags = RecvFlags::CMSG_CLOEXEC;
     flags.set(RecvFlags::DONTWAIT, wait == Wait::Never);
     let mut space = [MaybeUninit::uninit(); CONTROL_BYTES];
@@ -56,16 +58,29 @@ pub fn receive(
             RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
             _ => None,
         })
-        .flatten();
+        .flatten()
+        .map(Descriptor::from);
     // MSG_CTRUNC: the kernel had descriptors for us and no number left to give them.
     let truncated = message.flags.contains(ReturnFlags::CTRUNC);
     let descriptors = match (owned.next(), owned.next()) {
-        (Some(descriptor), None) if !truncated => Descriptors::One(descriptor),
-        (None, _) if !truncated => Descriptors::None,
-        _ => Descriptors::Unusable,
+        _ if truncated => Descriptors::Truncated,
+        (Some(descriptor), None) => Descriptors::One(descriptor),
+        (Some(_), Some(_)) => Descriptors::Several,
+        (None, _) => Descriptors::None,
     };
-    // What is left in `owned` is closed here.
+    // What is left is closed here, each as carefully as it came.
+    owned.for_each(drop);
     Ok((message.bytes, descriptors))
+}
+
+/// Looks at what could be read from a socket without taking it, and without waiting. 0 bytes is the end.
+///
+/// # Errors
+/// What recv(2) says, but never `EINTR`: `WouldBlock` when there is nothing.
+pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    let (_, bytes) = rustix::io::retry_on_intr(|| recv(socket, &mut *buffer, flags))?;
+    Ok(bytes)
 }
 
 /// Writes bytes, the first of them with a descriptor if one is given. Says how many were written.
@@ -98,7 +113,7 @@ pub fn send(
     }
 }
 
-fn read(file: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Descriptors<OwnedFd>)> {
+fn read(file: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Descriptors<Descriptor>)> {
     let bytes = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *buffer))?;
     Ok((bytes, Descriptors::None))
 }
@@ -136,7 +151,9 @@ mod tests {
         };
         let flags = rustix::io::fcntl_getfd(&descriptor).unwrap();
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
-        UnixStream::from(descriptor).write_all(b"nonce").unwrap();
+        UnixStream::from(std::os::fd::OwnedFd::from(descriptor))
+            .write_all(b"nonce")
+            .unwrap();
         let mut nonce = String::new();
         kept.read_to_string(&mut nonce).unwrap();
         assert_eq!(nonce, "nonce");
@@ -161,7 +178,7 @@ mod tests {
         let mut buffer = [0; 100];
         let (bytes, descriptors) = receive(theirs.as_fd(), &mut buffer, Wait::Never).unwrap();
         assert_eq!(bytes, 1);
-        assert!(matches!(descriptors, Descriptors::Unusable));
+        assert!(matches!(descriptors, Descriptors::Several));
         drop(descriptors);
         let mut rest = Vec::new();
         assert_eq!(

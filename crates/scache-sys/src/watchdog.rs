@@ -16,6 +16,7 @@ static MISSED: AtomicU32 = AtomicU32::new(0);
 static LAST_WORDS: OnceLock<LastWords> = OnceLock::new();
 
 struct LastWords {
+    step: libc::itimerval,
     log: Option<OwnedFd>,
     line: Vec<u8>,
 }
@@ -26,36 +27,51 @@ struct LastWords {
 /// # Errors
 /// What sigaction(2) and setitimer(2) say; `EALREADY` for a second start.
 pub fn start(timeout: Duration, log: Option<OwnedFd>, line: Vec<u8>) -> io::Result<()> {
-    LAST_WORDS
-        .set(LastWords { log, line })
-        .map_err(|_| io::Error::from_raw_os_error(libc::EALREADY))?;
     let step = (timeout / STEPS).max(Duration::from_millis(1));
     let step = libc::timeval {
         tv_sec: libc::time_t::try_from(step.as_secs()).unwrap_or(libc::time_t::MAX),
         tv_usec: libc::suseconds_t::from(step.subsec_micros()),
     };
-    let timer = libc::itimerval {
+    let step = libc::itimerval {
         it_interval: step,
         it_value: step,
     };
+    LAST_WORDS
+        .set(LastWords { step, log, line })
+        .map_err(|_| io::Error::from_raw_os_error(libc::EALREADY))?;
     // SAFETY: a zeroed sigaction is one with an empty mask; the handler is an `extern "C"` function that
     // does only what signal-safety(7) allows.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = alarm as extern "C" fn(libc::c_int) as libc::sighandler_t;
         action.sa_flags = libc::SA_RESTART;
-        if libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) < 0
-            || libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) < 0
-        {
+        if libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) < 0 {
             return Err(io::Error::last_os_error());
         }
     }
-    Ok(())
+    set_timer(&step)
+}
+
+/// Starts it again in a process that was divided: timers stay with the parent. Nothing if it was not
+/// started before.
+pub fn start_again() {
+    if let Some(words) = LAST_WORDS.get() {
+        // The timer could be set before, with the same values.
+        let _ = set_timer(&words.step);
+    }
 }
 
 /// Says that the loop goes on. Costs no system call.
 pub fn pat() {
     MISSED.store(0, Ordering::Relaxed);
+}
+
+fn set_timer(step: &libc::itimerval) -> io::Result<()> {
+    // SAFETY: the pointers are to live memory and to nothing.
+    if unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const *step, std::ptr::null_mut()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 extern "C" fn alarm(_signal: libc::c_int) {

@@ -1,0 +1,89 @@
+//! Who is at the other end of a UNIX socket, and getting to one by its name.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, connect, getpeername,
+    getsockname, socket_with,
+};
+
+/// The name of a UNIX socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(SocketAddrUnix);
+
+impl Name {
+    /// The name that a listening socket was bound to; `None` if it is no UNIX socket or has none.
+    pub fn of_listener(socket: BorrowedFd<'_>) -> Option<Self> {
+        named(getsockname(socket).ok()?)
+    }
+
+    /// The name of the socket that a socket is connected to, likewise.
+    pub fn of_peer(socket: BorrowedFd<'_>) -> Option<Self> {
+        named(getpeername(socket).ok()??)
+    }
+
+    /// Connects to who listens there, without waiting for it to accept.
+    ///
+    /// # Errors
+    /// What socket(2) and connect(2) say: `WouldBlock` when too many wait there already.
+    pub fn connect(&self) -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        rustix::io::retry_on_intr(|| connect(&socket, &self.0))?;
+        Ok(socket)
+    }
+}
+
+/// The user at the other end of a UNIX socket, when it connected.
+///
+/// # Errors
+/// What getsockopt(2) says: other sockets have none.
+pub fn peer_user(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    let credentials = rustix::net::sockopt::socket_peercred(socket)?;
+    Ok(credentials.uid.as_raw())
+}
+
+fn named(address: SocketAddrAny) -> Option<Name> {
+    let address = SocketAddrUnix::try_from(address).ok()?;
+    let name = address.path_bytes().or_else(|| address.abstract_name());
+    name.is_some_and(|name| !name.is_empty())
+        .then_some(Name(address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    #[test]
+    fn a_connection_is_known_by_where_it_leads() {
+        let path = std::env::temp_dir().join(format!("scache-sockets-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        let name = Name::of_listener(listener.as_fd()).unwrap();
+        let client = UnixStream::connect(&path).unwrap();
+        assert_eq!(Name::of_peer(client.as_fd()), Some(name.clone()));
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(Name::of_peer(accepted.as_fd()), None);
+        assert_eq!(
+            peer_user(accepted.as_fd()).unwrap(),
+            rustix::process::geteuid().as_raw()
+        );
+        let again = name.connect().unwrap();
+        assert_eq!(Name::of_peer(again.as_fd()), Some(name.clone()));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(name.connect().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_has_no_name_has_none() {
+        let (one, other) = UnixStream::pair().unwrap();
+        assert_eq!(Name::of_peer(one.as_fd()), None);
+        assert_eq!(Name::of_listener(other.as_fd()), None);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert_eq!(Name::of_listener(listener.as_fd()), None);
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(Name::of_peer(file.as_fd()), None);
+    }
+}

@@ -1,23 +1,18 @@
 //! The shared connection cache as a daemon.
 //!
-//! One process, one thread, one loop ([`server::Server`]) around the pure crates: sessions from
-//! `scache-proto`, what is cached in `scache-store`. Two programs start it: `scache` under Postfix's
-//! master(8) ([`postfix`]) and `scached` on its own ([`standalone`]).
+//! What it does is in `scache-engine`; here it gets a kernel ([`kernel`]), a log ([`log`]) and its
+//! surroundings ([`host`]). Two programs start it: `scache` under Postfix's master(8) ([`postfix`]) and
+//! `scached` on its own ([`standalone`]).
 
+pub mod host;
+pub mod kernel;
 pub mod log;
 pub mod postfix;
-pub mod server;
-pub mod settings;
 pub mod standalone;
 
-mod cache;
-mod client;
-mod handoff;
-mod listener;
-mod peers;
 mod statistics;
 
 /// Makes a message of an error by saying what failed.
-fn failed(what: &str) -> impl Fn(std::io::Error) -> String + '_ {
+fn failed<E: std::fmt::Display>(what: &str) -> impl Fn(E) -> String + '_ {
     move |error| format!("{what}: {error}")
 }

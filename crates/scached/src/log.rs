@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use scache_proto::server::{Fault, Refusal};
+use scache_engine::Complaint;
 
 use datagram::{Datagrams, Format};
 pub use datagram::{Facility, UnknownFacility};
@@ -30,29 +30,7 @@ pub enum Severity {
     Fatal,
 }
 
-/// Complaints about clients, of which at most one per second and kind is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Complaint {
-    /// A request was refused.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// A client was dropped for what it sent.
-    #[error(transparent)]
-    Fault(#[from] Fault),
-    /// A client was dropped for what it did not send.
-    #[error("request not completed in time")]
-    Timeout,
-    /// A descriptor could not be sent.
-    #[error("cannot send file descriptor")]
-    CannotSend,
-    /// A connection handed on over a pass socket did not come.
-    #[error("cannot receive the connection that was to be handed on")]
-    HandOff,
-    /// accept(2) failed.
-    #[error("cannot accept connection")]
-    Accept,
-}
-
+/// Of each kind of complaint one is logged so often.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Where lines go.
@@ -185,9 +163,14 @@ impl Log {
         }
     }
 
-    /// How many lines could not be written.
-    pub fn dropped(&self) -> u64 {
-        self.dropped.get()
+    /// Says how many lines could not be written, if any.
+    pub fn tell_dropped(&self) {
+        let dropped = self.dropped.get();
+        if dropped > 0 {
+            self.warning(format_args!(
+                "{dropped} log lines were lost: the log socket was full or missing"
+            ));
+        }
     }
 
     /// A line made now and its descriptor, for a signal handler to write.

@@ -7,11 +7,13 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use clap::Parser;
+use scache_engine::{Engine, Transport};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::failed;
+use crate::host::Host;
+use crate::kernel::{self, Epoll, Linux};
 use crate::log::{Log, Target};
-use crate::server::{Listener, Server, Transport};
 use options::Options;
 use socket::Socket;
 
@@ -35,19 +37,21 @@ fn run(options: &Options) -> Result<(), String> {
     let socket = Socket::bind(&path, options.mode).map_err(|error| error.to_string())?;
     let listener = socket
         .listener()
-        .and_then(|socket| Listener::new(socket, Transport::Unix))
+        .and_then(|socket| kernel::listener(socket, Transport::Unix))
         .map_err(failed("cannot listen"))?;
     let log = Log::new("scached", Target::None)
         .with_stderr(true)
         .with_verbose(options.verbose);
     let settings = options.settings(descriptors);
-    let mut server =
-        Server::new(settings, Rc::new(log), vec![listener]).map_err(failed("cannot start"))?;
-    server
-        .end_on(&[SIGINT, SIGTERM])
+    let listeners = vec![listener];
+    let mut kernel = Linux::new(Epoll::new().map_err(failed("cannot start"))?, &listeners);
+    let mut host = Host::new(Rc::new(log));
+    host.end_on(&[SIGINT, SIGTERM], &mut kernel)
         .map_err(failed("cannot handle signals"))?;
+    let mut engine =
+        Engine::new(settings, kernel, host, listeners).map_err(failed("cannot start"))?;
     eprint!("{}", options.first_screen(&path));
-    server.run().map_err(failed("the event loop failed"))?;
-    server.finish();
+    engine.serve().map_err(failed("the event loop failed"))?;
+    engine.leave().map_err(failed("the event loop failed"))?;
     Ok(())
 }

@@ -3,8 +3,7 @@
 use std::ffi::OsString;
 
 use lexopt::{Arg, ValueExt};
-
-use crate::server::Transport;
+use scache_engine::Transport;
 
 /// What the command line says.
 #[derive(Clone, Debug, PartialEq, Eq)]

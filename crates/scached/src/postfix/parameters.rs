@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use scache_engine::{DescriptorBudget, Goodbyes, Settings};
 use scache_maincf::{MainCf, ParameterError, TimeUnit};
+use scache_store::Order;
 
 use crate::log::{Facility, UnknownFacility};
-use crate::settings::{self, Settings};
 
 /// The parameters in use, all of them sound.
 #[derive(Clone, Debug)]
@@ -46,20 +47,38 @@ impl Parameters {
         let timeout = seconds("connection_cache_request_timeout")?;
         let any = 0..=u32::MAX;
         let at_least_one = 1..=u32::MAX;
+        let budget = DescriptorBudget::divide(descriptors);
+        let limit = |name, default| -> Result<usize, ParameterError> {
+            let limit = main_cf.optional_number(name, at_least_one.clone())?;
+            Ok(limit.map_or(default, |limit| limit as usize))
+        };
+        let order = match main_cf.choice("connection_cache_order", &["oldest", "newest"])? {
+            "newest" => Order::Newest,
+            _ => Order::Oldest,
+        };
         let settings = Settings {
             ttl_limit: seconds("connection_cache_ttl_limit")?,
             statistics_interval: Some(seconds("connection_cache_status_update_time")?),
             max_idle: Some(seconds("max_idle")?),
             request_timeout: timeout.min(ipc_timeout),
             announce: main_cf.boolean("connection_cache_announce")?,
-            connection_limit: main_cf
-                .optional_number("connection_cache_connection_limit", at_least_one.clone())?
-                .map_or_else(
-                    || settings::connection_limit(descriptors),
-                    |limit| limit as usize,
-                ),
+            connection_limit: limit("connection_cache_connection_limit", budget.connections)?,
             endpoint_limit: main_cf.number("connection_cache_endpoint_limit", any)? as usize,
-            binding_limit: main_cf.number("connection_cache_binding_limit", at_least_one)? as usize,
+            binding_limit: main_cf.number("connection_cache_binding_limit", at_least_one.clone())?
+                as usize,
+            client_limit: limit("connection_cache_client_limit", budget.clients)?,
+            parting_limit: budget.partings,
+            order,
+            watch: main_cf.boolean("connection_cache_watch")?,
+            goodbyes: Goodbyes::all(&main_cf.bytes("connection_cache_goodbye")?),
+            goodbye_timeout: main_cf.time(
+                "connection_cache_goodbye_timeout",
+                TimeUnit::Second,
+                Duration::ZERO,
+            )?,
+            hand_over: main_cf.boolean("connection_cache_handover")?,
+            allowed_users: None,
+            own_user: rustix::process::geteuid().as_raw(),
         };
         Ok(Self {
             settings,

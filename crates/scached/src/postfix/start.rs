@@ -9,18 +9,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::rc::Rc;
 
+use scache_engine::{Engine, Listener, Transport};
 use scache_maincf::MainCf;
-use scache_sys::descriptors::adopt;
+use scache_sys::descriptors::{Descriptor, adopt};
 use scache_sys::privileges::{self, User};
+use scache_sys::processes::{self, Side};
 use scache_sys::{local_time, watchdog};
+use signal_hook::consts::SIGTERM;
 
 use super::StatusChannel;
 use super::command_line::{CommandLine, UsageError};
 use super::one_shot;
 use super::parameters::Parameters;
 use crate::failed;
+use crate::host::Host;
+use crate::kernel::{self, Epoll, Linux};
 use crate::log::{Facility, Log, Severity, Target};
-use crate::server::{Listener, Server, Transport};
 
 /// What master(8) leaves open for its services.
 const FLOW_READ: RawFd = 3;
@@ -160,21 +164,31 @@ impl Prepared {
                 .map_err(failed("cannot serve standard input"));
         }
         let (listeners, channel) = self.adopt_sockets()?;
-        let mut server = Server::new(parameters.settings.clone(), Rc::clone(log), listeners)
-            .map_err(failed("cannot start"))?;
-        server
-            .obey_master(channel)
+        let mut kernel = Linux::new(Epoll::new().map_err(failed("cannot start"))?, &listeners);
+        let mut host = Host::new(Rc::clone(log)).with_statistics();
+        host.obey_master(channel, &mut kernel)
             .map_err(failed("cannot watch the status channel"))?;
+        host.end_on(&[SIGTERM], &mut kernel)
+            .map_err(failed("cannot handle signals"))?;
+        let mut engine = Engine::new(parameters.settings.clone(), kernel, host, listeners)
+            .map_err(failed("cannot start"))?;
         let (descriptor, line) = log.prepared(Severity::Fatal, "fatal: watchdog timeout");
         watchdog::start(parameters.daemon_timeout, descriptor, line)
             .map_err(failed("cannot start the watchdog"))?;
-        server.run().map_err(failed("the event loop failed"))?;
-        server.finish();
-        Ok(())
+        engine.serve().map_err(failed("the event loop failed"))?;
+        // master(8) starts the next process only when this one is gone, so handing over, and waiting for
+        // answers to goodbyes, is for a process that it does not know.
+        if engine.holds_anything()
+            && let Ok(Side::Parent { .. }) = processes::fork()
+        {
+            return Ok(());
+        }
+        watchdog::start_again();
+        engine.leave().map_err(failed("the event loop failed"))
     }
 
     /// Takes over what master left open: flow control (which is of no use here), status, listeners.
-    fn adopt_sockets(&self) -> Result<(Vec<Listener>, StatusChannel), String> {
+    fn adopt_sockets(&self) -> Result<(Vec<Listener<Descriptor>>, StatusChannel), String> {
         let missing = |number: RawFd| {
             move |error: io::Error| {
                 format!(
@@ -194,7 +208,7 @@ impl Prepared {
         let listeners = (FIRST_LISTENER..FIRST_LISTENER + RawFd::from(self.line.sockets))
             .map(|number| {
                 adopt(number)
-                    .and_then(|socket| Listener::new(socket, transport))
+                    .and_then(|socket| kernel::listener(socket, transport))
                     .map_err(missing(number))
             })
             .collect::<Result<_, _>>()?;

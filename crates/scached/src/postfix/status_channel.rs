@@ -5,7 +5,7 @@
 //! sent, behind the first request served, and never waited for.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use scache_sys::passing::{self, Wait};
 
@@ -48,10 +48,6 @@ impl StatusChannel {
         }
     }
 
-    pub(crate) fn number(&self) -> RawFd {
-        self.socket.as_raw_fd()
-    }
-
     fn tell(&self, status: u32) {
         let mut record = [0; 12];
         record[..4].copy_from_slice(&std::process::id().to_ne_bytes());
@@ -59,6 +55,12 @@ impl StatusChannel {
         record[8..].copy_from_slice(&status.to_ne_bytes());
         // A full channel means that master is stopped: it can do without this.
         let _ = passing::send(self.socket.as_fd(), &record, None, Wait::Never);
+    }
+}
+
+impl AsFd for StatusChannel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
+use scache_engine::{DescriptorBudget, Goodbyes, Settings};
 use scache_maincf::{TimeUnit, parse_time};
-
-use crate::settings::{self, Settings};
+use scache_store::Order;
 
 /// Keeps open connections of programs that come and go, for others to take.
 #[derive(Clone, Debug, Parser)]
@@ -60,15 +60,25 @@ impl Options {
 
     /// The settings these options make. `descriptors`: how many this process may have.
     pub(super) fn settings(&self, descriptors: Option<u64>) -> Settings {
+        let budget = DescriptorBudget::divide(descriptors);
         Settings {
             ttl_limit: self.ttl_limit,
             statistics_interval: None,
             max_idle: (!self.max_idle.is_zero()).then_some(self.max_idle),
-            request_timeout: settings::REQUEST_TIMEOUT,
+            request_timeout: Settings::REQUEST_TIMEOUT,
             announce: true,
-            connection_limit: settings::connection_limit(descriptors),
+            connection_limit: budget.connections,
             endpoint_limit: 0,
-            binding_limit: settings::BINDING_LIMIT,
+            binding_limit: Settings::BINDING_LIMIT,
+            client_limit: budget.clients,
+            parting_limit: budget.partings,
+            order: Order::Oldest,
+            watch: true,
+            goodbyes: Goodbyes::default(),
+            goodbye_timeout: Settings::GOODBYE_TIMEOUT,
+            hand_over: true,
+            allowed_users: None,
+            own_user: rustix::process::geteuid().as_raw(),
         }
     }
 

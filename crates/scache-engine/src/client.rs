@@ -1,0 +1,257 @@
+//! One connected client: its socket and its session.
+
+use std::time::{Duration, Instant};
+
+use scache_proto::server::{Answer, Event, Session, Unfinished};
+use scache_proto::{Descriptors, Request};
+
+use crate::cache::{Cache, HandedOut, Pass};
+use crate::{Complaint, Failure, Host, Kernel, Note};
+
+/// Room for one read.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+
+/// How often one client is read from before others have their turn.
+const READS_PER_TURN: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Client<D> {
+    socket: D,
+    /// Where replies go if not to the socket.
+    output: Option<D>,
+    session: Session<D, HandedOut<D>>,
+    served: bool,
+    awaits_writable: bool,
+}
+
+/// When a client is to be looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// When it says more.
+    Readable,
+    /// When it says more or reads what it was sent.
+    Writable,
+    /// After everybody else had a turn.
+    Again,
+    /// When the kernel may have room again.
+    Later,
+    /// Never: it is gone, or has to go.
+    Close,
+    /// It wants this process to hand over and end, and may have to be told that it may not.
+    TakeOver,
+}
+
+/// What a turn works with.
+pub(crate) struct Turn<'a, 'b, K: Kernel, H> {
+    pub(crate) pass: &'a mut Pass<'b, K, H>,
+    pub(crate) cache: &'a mut Cache<K::Descriptor>,
+    /// [`READ_BYTES`] of room, which clients share.
+    pub(crate) buffer: &'a mut [u8],
+}
+
+/// How far what the session has to say was carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carried {
+    All,
+    /// The session cannot go on.
+    Broken,
+    TakeOver,
+}
+
+impl<D> Client<D> {
+    pub(crate) fn new(socket: D, announce: bool, request_timeout: Duration) -> Self {
+        Self {
+            socket,
+            output: None,
+            session: Session::new(announce, request_timeout),
+            served: false,
+            awaits_writable: false,
+        }
+    }
+
+    /// Sends replies there instead of to where requests come from.
+    pub(crate) fn with_output(self, output: D) -> Self {
+        Self {
+            output: Some(output),
+            ..self
+        }
+    }
+
+    /// Reads, answers and writes what is possible without waiting. `ended`: the client may have said that
+    /// it will send nothing more, so that no event will tell.
+    pub(crate) fn turn<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        turn: &mut Turn<'_, '_, K, H>,
+        ended: bool,
+    ) -> Next {
+        for _ in 0..READS_PER_TURN {
+            let (bytes, descriptors) = match turn.pass.kernel.receive(&self.socket, turn.buffer) {
+                Ok((0, _)) => return Next::Close,
+                Ok(received) => received,
+                Err(Failure::WouldBlock) => return self.answer(turn),
+                Err(Failure::Exhausted) => return Next::Later,
+                Err(Failure::Unsupported | Failure::Lost) => return Next::Close,
+            };
+            if matches!(descriptors, Descriptors::Truncated) {
+                turn.pass.host.complain(turn.pass.now, Complaint::Truncated);
+                turn.cache.counters_mut().truncated += 1;
+                turn.cache.make_room(turn.pass);
+            }
+            // A read that left room has drained the socket, unless a descriptor cut it short. Another
+            // event will come for what arrives later: no second read is needed to be told so.
+            let drained = bytes < turn.buffer.len() && matches!(descriptors, Descriptors::None);
+            self.session
+                .handle_input(turn.pass.now, &turn.buffer[..bytes], descriptors);
+            let next = self.answer(turn);
+            if !matches!(next, Next::Readable | Next::Writable) || (drained && !ended) {
+                return next;
+            }
+        }
+        Next::Again
+    }
+
+    /// Answers and writes what is possible without waiting.
+    pub(crate) fn answer<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        turn: &mut Turn<'_, '_, K, H>,
+    ) -> Next {
+        loop {
+            let carried = self.carry_out(turn);
+            match (self.write(turn), carried) {
+                (_, Carried::TakeOver) => return Next::TakeOver,
+                (Ok(true), Carried::All) => {}
+                (Ok(false), Carried::All) => return Next::Readable,
+                (Err(Failure::WouldBlock), Carried::All) => {
+                    self.session.handle_blocked();
+                    return match self.carry_out(turn) {
+                        Carried::All => Next::Writable,
+                        Carried::Broken => Next::Close,
+                        Carried::TakeOver => Next::TakeOver,
+                    };
+                }
+                (Err(Failure::Exhausted), Carried::All) => return Next::Later,
+                (_, Carried::Broken) | (Err(_), Carried::All) => return Next::Close,
+            }
+        }
+    }
+
+    /// Says whether it may take over, as it asked.
+    pub(crate) fn answer_take_over(&mut self, may: bool) {
+        self.session
+            .reply(if may { Answer::Done } else { Answer::Failed });
+        self.served = true;
+    }
+
+    /// When the client has to have gone on.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.session.deadline()
+    }
+
+    /// Whether it ever had an answer.
+    pub(crate) fn served(&self) -> bool {
+        self.served
+    }
+
+    /// Whether it had an answer, and all of it, and is between two requests.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.served && !self.awaits_writable && self.session.deadline().is_none()
+    }
+
+    /// Takes note whether an event is wanted when the client has read. Whether that was so before.
+    pub(crate) fn set_awaits_writable(&mut self, wanted: bool) -> bool {
+        std::mem::replace(&mut self.awaits_writable, wanted) == wanted
+    }
+
+    /// Parts from the client. What it was to be given and did not get stays cached.
+    pub(crate) fn close<K: Kernel<Descriptor = D>, H: Host>(
+        self,
+        pass: &mut Pass<'_, K, H>,
+        cache: &mut Cache<D>,
+    ) {
+        match self.session.close() {
+            Some(Unfinished::Unsent(handed_out)) => cache.put_back(pass, handed_out),
+            // The client may have it. It must not have two owners, so ours is closed, without a word.
+            Some(Unfinished::Sent(_)) | None => {}
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &D {
+        &self.socket
+    }
+
+    /// Where its replies go.
+    pub(crate) fn output(&self) -> &D {
+        self.output.as_ref().unwrap_or(&self.socket)
+    }
+
+    /// Carries out what the session has to say.
+    fn carry_out<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        turn: &mut Turn<'_, '_, K, H>,
+    ) -> Carried {
+        let Turn { pass, cache, .. } = turn;
+        while let Some(event) = self.session.poll_event() {
+            match event {
+                Event::SaveEndpoint {
+                    ttl,
+                    endpoint,
+                    property,
+                    descriptor,
+                } => {
+                    pass.host.note(Note::Request(&Request::SaveEndpoint {
+                        ttl,
+                        endpoint,
+                        property,
+                    }));
+                    let answer = cache.save(pass, ttl, endpoint, property, descriptor);
+                    self.session.reply(answer);
+                    self.served = true;
+                }
+                Event::Request(request) => {
+                    pass.host.note(Note::Request(&request));
+                    if request == Request::TakeOver {
+                        return Carried::TakeOver;
+                    }
+                    let answer = cache.answer(pass, request);
+                    self.session.reply(answer);
+                    self.served = true;
+                }
+                Event::Declined(handed_out) => {
+                    pass.host.complain(pass.now, Complaint::CannotSend);
+                    cache.put_back(pass, handed_out);
+                }
+                Event::Delivered(handed_out) => drop(handed_out),
+                Event::Refused(refusal) => {
+                    pass.host.complain(pass.now, refusal.into());
+                    self.served = true;
+                }
+                Event::Broken(fault) => {
+                    pass.host.complain(pass.now, fault.into());
+                    cache.counters_mut().clients_dropped += 1;
+                    return Carried::Broken;
+                }
+            }
+        }
+        Carried::All
+    }
+
+    /// Writes once. `false`: there is nothing to write.
+    fn write<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        turn: &mut Turn<'_, '_, K, H>,
+    ) -> Result<bool, Failure> {
+        let Some(transmit) = self.session.poll_transmit() else {
+            return Ok(false);
+        };
+        let pass = &mut turn.pass;
+        let descriptor = transmit.descriptor.map(HandedOut::descriptor);
+        let output = self.output.as_ref().unwrap_or(&self.socket);
+        let written = pass.kernel.send(output, transmit.bytes, descriptor);
+        if descriptor.is_some() && matches!(written, Err(Failure::Unsupported | Failure::Exhausted))
+        {
+            pass.host.complain(pass.now, Complaint::CannotSend);
+        }
+        self.session.handle_written(written?);
+        Ok(true)
+    }
+}

@@ -1,0 +1,430 @@
+//! The loop, a pass at a time, from the first client to the last goodbye.
+//!
+//! A pass waits for events, serves them, then does what is due. What a client wants is decided in its
+//! session, what is cached in the store.
+
+mod clients;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+use scache_store::Counts;
+
+use crate::cache::{Cache, Pass};
+use crate::client::{self, Client};
+use crate::peers::{Peer, Peers};
+use crate::succession::{Progress, Succession};
+use crate::{
+    Complaint, Counters, End, Event, Failure, Host, Interest, Kernel, Key, Note, Settings, Token,
+};
+
+/// What comes over a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Clients, over a UNIX socket.
+    Unix,
+    /// Clients, over TCP. They can ask, but descriptors cannot be passed.
+    Inet,
+    /// Connections that another process accepted, as descriptors with attributes.
+    Pass,
+}
+
+/// A socket that is bound and listens. Accepting from it must not wait.
+#[derive(Debug)]
+pub struct Listener<D> {
+    /// The socket.
+    pub socket: D,
+    /// What comes over it.
+    pub transport: Transport,
+}
+
+/// How far an engine has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Clients are served.
+    Serving,
+    /// The end has come; requests under way are finished, nobody new is accepted.
+    Finishing,
+    /// All clients are gone and the statistics are told; what is cached is still here.
+    Finished(End),
+    /// What is cached is handed over or said goodbye to.
+    Leaving,
+    /// There is nothing left to do.
+    Left,
+}
+
+/// A connection cache.
+#[derive(Debug)]
+pub struct Engine<K: Kernel, H> {
+    settings: Settings,
+    kernel: K,
+    host: H,
+    listeners: Vec<Listener<K::Descriptor>>,
+    peers: Peers<K::Descriptor>,
+    cache: Cache<K::Descriptor>,
+    phase: Phase,
+    /// Why it ends, from when it does.
+    end: Option<End>,
+    /// How long requests under way may take then.
+    finish_by: Instant,
+    succession: Option<Succession<K::Descriptor>>,
+    /// For each peer at most one deadline, possibly one that it has kept since.
+    deadlines: BinaryHeap<Reverse<(Instant, Key)>>,
+    /// Peers whose turn was cut short.
+    again: Vec<Key>,
+    /// Peers for whom the kernel had no room.
+    later: Vec<Key>,
+    /// When to try again what the kernel had no room for.
+    retry_at: Option<Instant>,
+    /// Nobody is accepted until somebody leaves.
+    full: bool,
+    idle_since: Option<Instant>,
+    statistics_at: Option<Instant>,
+    events: Vec<Event>,
+    buffer: Vec<u8>,
+}
+
+/// How long to wait until something is tried again that the kernel had no room for.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long requests under way may take when there will be another process.
+const LAST_REQUESTS: Duration = Duration::from_secs(1);
+
+/// How long they may take when there will be none.
+const LAST_REQUESTS_OF_ALL: Duration = Duration::from_millis(200);
+
+/// How long to wait for the next step of one of them.
+const LAST_PASS: Duration = Duration::from_millis(5);
+
+impl<K: Kernel, H: Host> Engine<K, H> {
+    /// An engine that serves `listeners`.
+    ///
+    /// # Errors
+    /// What [`Kernel::watch`] says of the listeners.
+    pub fn new(
+        settings: Settings,
+        mut kernel: K,
+        host: H,
+        listeners: Vec<Listener<K::Descriptor>>,
+    ) -> Result<Self, Failure> {
+        for (place, listener) in (0..).zip(&listeners) {
+            kernel.watch(&listener.socket, Token::Listener(place), Interest::Readable)?;
+        }
+        let now = kernel.now();
+        Ok(Self {
+            cache: Cache::new(&settings, now),
+            kernel,
+            host,
+            listeners,
+            peers: Peers::new(),
+            phase: Phase::Serving,
+            end: None,
+            finish_by: now,
+            succession: None,
+            deadlines: BinaryHeap::new(),
+            again: Vec::new(),
+            later: Vec::new(),
+            retry_at: None,
+            full: false,
+            idle_since: Some(now),
+            statistics_at: settings
+                .statistics_interval
+                .and_then(|interval| now.checked_add(interval)),
+            events: Vec::new(),
+            buffer: vec![0; client::READ_BYTES],
+            settings,
+        })
+    }
+
+    /// Serves until there is a reason to end, and parts from all clients.
+    ///
+    /// # Errors
+    /// What [`Kernel::poll`] says.
+    pub fn serve(&mut self) -> Result<End, Failure> {
+        loop {
+            if let Phase::Finished(end) = self.pass()? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Serves one client only, who is connected already, until what it sent at once is answered.
+    ///
+    /// # Errors
+    /// What [`Kernel::poll`] says.
+    pub fn serve_only(
+        &mut self,
+        input: K::Descriptor,
+        output: K::Descriptor,
+    ) -> Result<(), Failure> {
+        let now = self.kernel.now();
+        let client = Client::new(input, self.settings.announce, self.settings.request_timeout);
+        self.admit(Peer::Client(client.with_output(output)), now);
+        while self.peers.len() > 0 && !self.peers.all_answered() && self.end.is_none() {
+            self.pass()?;
+        }
+        self.finish(End::Signal);
+        Ok(())
+    }
+
+    /// Hands over what is cached, if there is a successor, and says goodbye to what is left. To be called
+    /// when [`Engine::serve`] is over.
+    ///
+    /// # Errors
+    /// What [`Kernel::poll`] says.
+    pub fn leave(&mut self) -> Result<(), Failure> {
+        self.begin_to_leave();
+        while self.phase != Phase::Left {
+            self.pass()?;
+        }
+        Ok(())
+    }
+
+    /// The first step of [`Engine::leave`]; passes do the others.
+    pub fn begin_to_leave(&mut self) {
+        let now = self.kernel.now();
+        self.phase = Phase::Leaving;
+        if self.end == Some(End::Succession) && self.settings.hand_over {
+            let entries = self.cache.take_entries();
+            self.succession = Some(Succession::new(entries, now));
+        }
+        let (cache, mut pass) = self.cache_and_pass(now);
+        // Without a successor this is everything.
+        cache.clear(&mut pass);
+        self.go_on_leaving(now);
+    }
+
+    /// Whether something would be lost if the process ended now.
+    pub fn holds_anything(&self) -> bool {
+        let counts = self.cache.counts();
+        counts.connections > 0 || counts.bindings > 0 || self.cache.partings() > 0
+    }
+
+    /// One round: waits for events, serves them, then does what is due. Says how far it has come.
+    ///
+    /// # Errors
+    /// What [`Kernel::poll`] says.
+    pub fn pass(&mut self) -> Result<Phase, Failure> {
+        let before = self.kernel.now();
+        let timeout = self.timeout(before);
+        self.events.clear();
+        self.kernel.poll(timeout, &mut self.events)?;
+        let now = self.kernel.now();
+        self.host.is_alive(now);
+        let events = std::mem::take(&mut self.events);
+        for event in &events {
+            self.dispatch(event, now);
+        }
+        for key in std::mem::take(&mut self.again) {
+            // What the event said is forgotten: only reading until there is nothing finds the end.
+            self.turn(key, now, true, true);
+        }
+        self.do_what_is_due(now);
+        let is_quiet = events.is_empty() && self.again.is_empty();
+        self.events = events;
+        match self.phase {
+            Phase::Serving => {
+                if let Some(end) = self.end {
+                    self.begin_to_finish(end, now);
+                }
+            }
+            Phase::Finishing => {
+                if (is_quiet && !self.peers.any_busy()) || self.finish_by <= now {
+                    self.finish(self.end.unwrap_or(End::Signal));
+                }
+            }
+            Phase::Leaving => self.go_on_leaving(now),
+            Phase::Finished(_) | Phase::Left => {}
+        }
+        Ok(self.phase)
+    }
+
+    /// How much is cached.
+    pub fn counts(&self) -> Counts {
+        self.cache.counts()
+    }
+
+    /// How often what happened.
+    pub fn counters(&self) -> &Counters {
+        self.cache.counters()
+    }
+
+    /// How many clients are connected.
+    pub fn clients(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// The surroundings.
+    pub fn host(&mut self) -> &mut H {
+        &mut self.host
+    }
+
+    /// The kernel.
+    pub fn kernel(&mut self) -> &mut K {
+        &mut self.kernel
+    }
+
+    fn dispatch(&mut self, event: &Event, now: Instant) {
+        match event.token {
+            Token::Listener(place) => self.accept(place, now, true),
+            Token::Host(number) => {
+                if let Some(end) = self.host.attend(number) {
+                    self.end_with(end);
+                }
+            }
+            Token::Peer(key) => self.turn(key, now, event.readable, event.ended),
+            Token::Kept(key) => {
+                let (cache, mut pass) = self.cache_and_pass(now);
+                cache.attend(&mut pass, key);
+            }
+            Token::Parting(key) => {
+                let mut pass = Pass {
+                    now,
+                    kernel: &mut self.kernel,
+                    host: &mut self.host,
+                };
+                self.cache.attend_parting(&mut pass, key, &mut self.buffer);
+            }
+            // The pass goes on with it in any case.
+            Token::Successor => {}
+        }
+    }
+
+    fn end_with(&mut self, end: End) {
+        // There will be no successor any more, whatever was thought before.
+        if self.end.is_none() || end == End::Signal {
+            self.host.note(Note::Ending(end));
+            self.end = Some(end);
+        }
+    }
+
+    fn do_what_is_due(&mut self, now: Instant) {
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            for key in std::mem::take(&mut self.later) {
+                self.turn(key, now, true, true);
+            }
+            for place in 0..self.listeners.len() as u32 {
+                self.accept(place, now, false);
+            }
+        }
+        self.drop_late_peers(now);
+        let (cache, mut pass) = self.cache_and_pass(now);
+        cache.do_what_is_due(&mut pass);
+        if self.phase != Phase::Serving {
+            return;
+        }
+        if self.statistics_at.is_some_and(|at| at <= now) {
+            self.tell_statistics(false);
+            self.statistics_at = self
+                .settings
+                .statistics_interval
+                .and_then(|interval| now.checked_add(interval));
+        }
+        if self.idle_at().is_some_and(|at| at <= now) {
+            self.end_with(End::Idle);
+        }
+    }
+
+    /// Who is in the middle of a request may finish it: a client counts a broken one as a failure, and a
+    /// closed idle connection as nothing.
+    fn begin_to_finish(&mut self, end: End, now: Instant) {
+        self.phase = Phase::Finishing;
+        let patience = match end {
+            End::Succession => LAST_REQUESTS,
+            End::Idle | End::Signal => LAST_REQUESTS_OF_ALL,
+        };
+        self.finish_by = now + patience;
+        for listener in self.listeners.drain(..) {
+            self.kernel.unwatch(&listener.socket);
+        }
+    }
+
+    fn finish(&mut self, end: End) {
+        let now = self.kernel.now();
+        for peer in self.peers.drain() {
+            self.kernel.unwatch(peer.socket());
+            if let Peer::Client(client) = peer {
+                let (cache, mut pass) = self.cache_and_pass(now);
+                client.close(&mut pass, cache);
+            }
+        }
+        self.tell_statistics(true);
+        self.phase = Phase::Finished(end);
+    }
+
+    fn go_on_leaving(&mut self, now: Instant) {
+        if let Some(mut succession) = self.succession.take() {
+            let mut pass = Pass {
+                now,
+                kernel: &mut self.kernel,
+                host: &mut self.host,
+            };
+            let progress = match self.end {
+                Some(End::Signal) => Progress::Failed,
+                _ => succession.turn(&mut pass, &mut self.cache, &mut self.buffer),
+            };
+            if progress == Progress::Pending {
+                self.succession = Some(succession);
+            } else {
+                succession.give_up(&mut pass, &mut self.cache);
+                self.tell_succession(progress, now);
+            }
+        }
+        if self.succession.is_none() && self.cache.partings() == 0 {
+            self.phase = Phase::Left;
+        }
+    }
+
+    fn tell_succession(&mut self, progress: Progress, now: Instant) {
+        let counters = self.cache.counters();
+        self.host.note(Note::HandedOver {
+            connections: counters.connections_handed_over as usize,
+            bindings: counters.bindings_handed_over as usize,
+        });
+        if progress == Progress::Failed && self.end != Some(End::Signal) {
+            self.host.complain(now, Complaint::HandOver);
+        }
+    }
+
+    fn timeout(&self, now: Instant) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let serving = self.phase == Phase::Serving;
+        let deadline = self.deadlines.peek().map(|Reverse((due, _))| *due);
+        let soonest = [
+            deadline,
+            self.cache.next_deadline(),
+            self.retry_at,
+            self.statistics_at.filter(|_| serving),
+            self.idle_at().filter(|_| serving),
+            self.succession.as_ref().map(Succession::deadline),
+            (self.phase == Phase::Finishing).then(|| now + LAST_PASS),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        soonest.map(|at| at.saturating_duration_since(now))
+    }
+
+    fn idle_at(&self) -> Option<Instant> {
+        self.idle_since?.checked_add(self.settings.max_idle?)
+    }
+
+    fn tell_statistics(&mut self, last: bool) {
+        let interval = self.cache.take_statistics();
+        self.host.statistics(&interval, last);
+    }
+
+    /// The cache, and what its methods want of the rest.
+    fn cache_and_pass(&mut self, now: Instant) -> (&mut Cache<K::Descriptor>, Pass<'_, K, H>) {
+        let pass = Pass {
+            now,
+            kernel: &mut self.kernel,
+            host: &mut self.host,
+        };
+        (&mut self.cache, pass)
+    }
+}

@@ -1,0 +1,240 @@
+//! Clients of the loop: they come, have their turns, and go.
+
+use std::cmp::Reverse;
+use std::time::Instant;
+
+use super::{Engine, PAUSE, Transport};
+use crate::cache::Pass;
+use crate::client::{Client, Next, Turn};
+use crate::handoff::{HandOff, Progress};
+use crate::peers::Peer;
+use crate::{Complaint, End, Failure, Host, Interest, Kernel, Key, Note, Token};
+
+/// How many cached connections may make room for clients in one go: when the whole system is out of
+/// descriptors, what is given up here is taken elsewhere.
+const EVICTIONS_PER_ACCEPT: usize = 8;
+
+impl<K: Kernel, H: Host> Engine<K, H> {
+    /// Accepts who waits. `somebody`: an event said that somebody does.
+    pub(super) fn accept(&mut self, place: u32, now: Instant, mut somebody: bool) {
+        let mut evictions = 0;
+        while let Some(listener) = self.listeners.get(place as usize) {
+            if self.peers.len() >= self.settings.client_limit.max(1) {
+                self.full = true;
+                if somebody {
+                    self.host.complain(now, Complaint::ClientLimit);
+                }
+                return;
+            }
+            let transport = listener.transport;
+            match self.kernel.accept(&listener.socket) {
+                Ok(socket) => self.welcome(socket, transport, now),
+                Err(Failure::WouldBlock) => return,
+                Err(Failure::Exhausted)
+                    if evictions < EVICTIONS_PER_ACCEPT && self.make_room(now) =>
+                {
+                    evictions += 1;
+                }
+                Err(_) => {
+                    self.host.complain(now, Complaint::Accept);
+                    self.retry_at = now.checked_add(PAUSE);
+                    return;
+                }
+            }
+            somebody = false;
+        }
+    }
+
+    /// Begins to serve a peer.
+    pub(super) fn admit(&mut self, peer: Peer<K::Descriptor>, now: Instant) {
+        let key = self.peers.insert(peer);
+        self.idle_since = None;
+        self.host.note(Note::Connected);
+        if self.watch_peer(key).is_err() && !(self.make_room(now) && self.watch_peer(key).is_ok()) {
+            self.host.complain(now, Complaint::Accept);
+            self.part(key, now);
+            return;
+        }
+        // Says hello. What the client has sent by now makes an event.
+        self.turn(key, now, false, false);
+    }
+
+    /// Lets one peer do what it can.
+    pub(super) fn turn(&mut self, key: Key, now: Instant, readable: bool, ended: bool) {
+        let Some(peer) = self.peers.find(key) else {
+            return;
+        };
+        let mut pass = Pass {
+            now,
+            kernel: &mut self.kernel,
+            host: &mut self.host,
+        };
+        let mut turn = Turn {
+            pass: &mut pass,
+            cache: &mut self.cache,
+            buffer: &mut self.buffer,
+        };
+        let next = match peer {
+            Peer::Client(client) => {
+                let next = if readable || ended {
+                    client.turn(&mut turn, ended)
+                } else {
+                    client.answer(&mut turn)
+                };
+                if client.served() {
+                    self.host.served();
+                }
+                next
+            }
+            Peer::HandOff(handoff) => match handoff.turn(&mut self.kernel, &mut self.buffer) {
+                Progress::Pending => Next::Readable,
+                Progress::Complete(socket) => {
+                    let client = self.client(socket);
+                    self.part(key, now);
+                    self.admit(client, now);
+                    return;
+                }
+                Progress::Failed => {
+                    self.host.complain(now, Complaint::HandOff);
+                    Next::Close
+                }
+            },
+        };
+        match next {
+            Next::Close => self.part(key, now),
+            Next::Again => self.again.push(key),
+            Next::Later => {
+                self.later.push(key);
+                let retry_at = now + PAUSE;
+                self.retry_at = Some(self.retry_at.map_or(retry_at, |at| at.min(retry_at)));
+                self.queue_deadline(key);
+            }
+            Next::Readable | Next::Writable => {
+                self.await_writable(key, next == Next::Writable);
+                self.queue_deadline(key);
+            }
+            Next::TakeOver => self.take_over(key, now),
+        }
+    }
+
+    /// Drops who has not gone on in time.
+    pub(super) fn drop_late_peers(&mut self, now: Instant) {
+        while let Some(Reverse((due, key))) = self.deadlines.peek().copied()
+            && due <= now
+        {
+            self.deadlines.pop();
+            self.peers.unqueued(key);
+            let deadline = self.peers.find(key).and_then(|peer| peer.deadline());
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                self.host.complain(now, Complaint::Timeout);
+                self.cache.counters_mut().clients_dropped += 1;
+                self.part(key, now);
+            } else {
+                self.queue_deadline(key);
+            }
+        }
+    }
+
+    fn welcome(&mut self, socket: K::Descriptor, transport: Transport, now: Instant) {
+        if self.settings.allowed_users.is_some() {
+            let user = self.kernel.user(&socket);
+            if !self.settings.allows(user) {
+                self.host.complain(now, Complaint::NotAllowed);
+                return;
+            }
+        }
+        let peer = match transport {
+            Transport::Unix | Transport::Inet => self.client(socket),
+            Transport::Pass => {
+                Peer::HandOff(HandOff::new(socket, now, self.settings.request_timeout))
+            }
+        };
+        self.admit(peer, now);
+    }
+
+    fn client(&self, socket: K::Descriptor) -> Peer<K::Descriptor> {
+        Peer::Client(Client::new(
+            socket,
+            self.settings.announce,
+            self.settings.request_timeout,
+        ))
+    }
+
+    /// A client wants this process to hand over and end.
+    fn take_over(&mut self, key: Key, now: Instant) {
+        let Some(Peer::Client(client)) = self.peers.find(key) else {
+            return;
+        };
+        let user = self.kernel.user(client.socket());
+        let may = user.is_some_and(|user| self.settings.is_privileged(user));
+        client.answer_take_over(may && self.settings.hand_over);
+        if !may {
+            self.host.complain(now, Complaint::MayNotTakeOver);
+        } else if self.settings.hand_over {
+            // Whoever connected before the successor had the socket's name is ours.
+            for place in 0..self.listeners.len() as u32 {
+                self.accept(place, now, false);
+            }
+            self.end_with(End::Succession);
+        }
+        self.turn(key, now, false, false);
+    }
+
+    fn watch_peer(&mut self, key: Key) -> Result<(), Failure> {
+        match self.peers.find(key) {
+            Some(peer) => self
+                .kernel
+                .watch(peer.socket(), Token::Peer(key), Interest::Readable),
+            None => Ok(()),
+        }
+    }
+
+    /// Asks for an event when the client has read, or no longer.
+    fn await_writable(&mut self, key: Key, wanted: bool) {
+        let Some(Peer::Client(client)) = self.peers.find(key) else {
+            return;
+        };
+        if client.set_awaits_writable(wanted) {
+            return;
+        }
+        let interest = if wanted {
+            Interest::ReadableOrWritable
+        } else {
+            Interest::Readable
+        };
+        // The descriptor is watched already: this cannot fail for want of memory or places.
+        let _ = self
+            .kernel
+            .watch_for(client.output(), Token::Peer(key), interest);
+    }
+
+    fn queue_deadline(&mut self, key: Key) {
+        if let Some(deadline) = self.peers.deadline_to_queue(key) {
+            self.deadlines.push(Reverse((deadline, key)));
+        }
+    }
+
+    fn part(&mut self, key: Key, now: Instant) {
+        let Some(peer) = self.peers.remove(key) else {
+            return;
+        };
+        self.host.note(Note::Disconnected);
+        // The other end of a handed-on connection is held by others: closing does not end its events.
+        self.kernel.unwatch(peer.socket());
+        if let Peer::Client(client) = peer {
+            let (cache, mut pass) = self.cache_and_pass(now);
+            client.close(&mut pass, cache);
+        }
+        if self.peers.len() == 0 {
+            self.idle_since = Some(now);
+        }
+        if std::mem::take(&mut self.full) {
+            self.retry_at = Some(now);
+        }
+    }
+
+    fn make_room(&mut self, now: Instant) -> bool {
+        let (cache, mut pass) = self.cache_and_pass(now);
+        cache.make_room(&mut pass)
+    }
+}

@@ -1,0 +1,279 @@
+//! Handing everything over to the next process, as an ordinary client of it.
+//!
+//! One request at a time, in the protocol that stock scache(8) speaks as well. Connections go first, those of
+//! an endpoint in their order, then bindings. A successor that does not go on is given up; what it did not
+//! take is said goodbye to.
+
+use std::time::{Duration, Instant};
+use std::vec;
+
+use scache_proto::client::{Outcome, Session};
+use scache_proto::{Label, Property, Request, Ttl};
+use scache_store::{Bound, Entries, Reason, Released, Taken};
+
+use crate::cache::{Cache, Kept, Pass};
+use crate::client::READ_BYTES;
+use crate::{Failure, Host, Interest, Kernel, Token};
+
+#[derive(Debug)]
+pub(crate) struct Succession<D> {
+    /// Connected when there was room for it.
+    socket: Option<D>,
+    session: Session<D>,
+    connections: vec::IntoIter<Taken<Kept<D>>>,
+    bindings: vec::IntoIter<Bound>,
+    current: Option<Current<D>>,
+    /// When to stop if the successor has not gone on by then.
+    give_up_at: Instant,
+    /// When to try to connect again.
+    connect_at: Instant,
+    awaits_writable: bool,
+}
+
+/// What the successor was told of, and has not confirmed.
+#[derive(Debug)]
+enum Current<D> {
+    Connection {
+        taken: Taken<Kept<D>>,
+        /// The successor may have it.
+        sent: bool,
+    },
+    Binding,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// More is to be done when an event comes or [`Succession::deadline`] is over.
+    Pending,
+    /// The successor has everything.
+    Complete,
+    /// It will not take any more.
+    Failed,
+}
+
+/// How long a successor may take for each step.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long until connecting is tried again when others wait there.
+const CONNECT_PAUSE: Duration = Duration::from_millis(10);
+
+impl<D> Succession<D> {
+    pub(crate) fn new(entries: Entries<Kept<D>>, now: Instant) -> Self {
+        Self {
+            socket: None,
+            session: Session::default(),
+            connections: entries.connections.into_iter(),
+            bindings: entries.bindings.into_iter(),
+            current: None,
+            give_up_at: now + PATIENCE,
+            connect_at: now,
+            awaits_writable: false,
+        }
+    }
+
+    /// Does what can be done without waiting.
+    pub(crate) fn turn<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        cache: &mut Cache<D>,
+        buffer: &mut [u8],
+    ) -> Progress {
+        if self.give_up_at <= pass.now {
+            return Progress::Failed;
+        }
+        match self.exchange(pass, cache, buffer) {
+            Ok(progress) => progress,
+            Err(Failure::WouldBlock | Failure::Exhausted) => Progress::Pending,
+            Err(Failure::Lost | Failure::Unsupported) => Progress::Failed,
+        }
+    }
+
+    /// When to go on at the latest.
+    pub(crate) fn deadline(&self) -> Instant {
+        match self.socket {
+            Some(_) => self.give_up_at,
+            None => self.give_up_at.min(self.connect_at),
+        }
+    }
+
+    /// Says goodbye to what was not handed over.
+    pub(crate) fn give_up<K: Kernel<Descriptor = D>, H: Host>(
+        mut self,
+        pass: &mut Pass<'_, K, H>,
+        cache: &mut Cache<D>,
+    ) {
+        if let Some(socket) = &self.socket {
+            pass.kernel.unwatch(socket);
+        }
+        // Of a connection that was sent the successor may be the owner: it is closed without a word.
+        if let Some(Current::Connection { taken, sent: false }) = self.current.take() {
+            cache.part(pass, released(taken, Reason::Cleared));
+        }
+        for taken in self.connections {
+            cache.part(pass, released(taken, Reason::Cleared));
+        }
+    }
+
+    fn exchange<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        cache: &mut Cache<D>,
+        buffer: &mut [u8],
+    ) -> Result<Progress, Failure> {
+        self.connect(pass)?;
+        loop {
+            if self.current.is_none() && !self.start_next(pass, cache) {
+                return Ok(Progress::Complete);
+            }
+            self.transmit(pass)?;
+            if let Some(outcome) = self.session.poll_outcome() {
+                self.finish_current(pass, cache, &outcome);
+                continue;
+            }
+            let Some(socket) = &self.socket else {
+                return Ok(Progress::Pending);
+            };
+            let buffer = &mut buffer[..READ_BYTES];
+            let (bytes, descriptors) = pass.kernel.receive(socket, buffer)?;
+            if bytes == 0 {
+                return Err(Failure::Lost);
+            }
+            self.session
+                .handle_input(&buffer[..bytes], descriptors)
+                .map_err(|_| Failure::Lost)?;
+        }
+    }
+
+    fn connect<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+    ) -> Result<(), Failure> {
+        if self.socket.is_some() {
+            return Ok(());
+        }
+        self.connect_at = pass.now + CONNECT_PAUSE;
+        let socket = pass.kernel.connect_to_successor()?;
+        pass.kernel
+            .watch(&socket, Token::Successor, Interest::Readable)?;
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    /// Writes what there is to write.
+    fn transmit<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+    ) -> Result<(), Failure> {
+        let Some(socket) = &self.socket else {
+            return Ok(());
+        };
+        while let Some(transmit) = self.session.poll_transmit() {
+            let passed = match &self.current {
+                Some(Current::Connection { taken, .. }) if transmit.descriptor => {
+                    Some(&taken.handle.descriptor)
+                }
+                _ => None,
+            };
+            let sends_descriptor = passed.is_some();
+            let written = pass.kernel.send(socket, transmit.bytes, passed);
+            let blocked = written == Err(Failure::WouldBlock);
+            if blocked != self.awaits_writable {
+                let interest = if blocked {
+                    Interest::ReadableOrWritable
+                } else {
+                    Interest::Readable
+                };
+                pass.kernel.watch_for(socket, Token::Successor, interest)?;
+                self.awaits_writable = blocked;
+            }
+            self.session.handle_written(written?);
+            if let Some(Current::Connection { sent, .. }) = &mut self.current {
+                *sent |= sends_descriptor;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the successor of the next entry that is still worth it. Whether there was one.
+    fn start_next<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        cache: &mut Cache<D>,
+    ) -> bool {
+        for mut taken in self.connections.by_ref() {
+            let Ok(ttl) = remaining(taken.deadline, pass.now) else {
+                cache.part(pass, released(taken, Reason::Expired));
+                continue;
+            };
+            if let Err(reason) = cache.is_usable(pass.kernel, &mut taken.handle) {
+                cache.part(pass, released(taken, reason));
+                continue;
+            }
+            if let (Ok(endpoint), Ok(property)) =
+                (Label::new(&taken.endpoint), Property::new(&taken.property))
+            {
+                self.session.start(&Request::SaveEndpoint {
+                    ttl,
+                    endpoint,
+                    property,
+                });
+                self.current = Some(Current::Connection { taken, sent: false });
+                return true;
+            }
+        }
+        for bound in self.bindings.by_ref() {
+            if let (Ok(ttl), Ok(destination), Ok(property), Ok(endpoint)) = (
+                remaining(bound.deadline, pass.now),
+                Label::new(&bound.destination),
+                Property::new(&bound.property),
+                Label::new(&bound.endpoint),
+            ) {
+                self.session.start(&Request::SaveDestination {
+                    ttl,
+                    destination,
+                    property,
+                    endpoint,
+                });
+                self.current = Some(Current::Binding);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn finish_current<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        cache: &mut Cache<D>,
+        outcome: &Outcome<D>,
+    ) {
+        self.give_up_at = pass.now + PATIENCE;
+        let taken_over = matches!(outcome, Outcome::Done);
+        match self.current.take() {
+            Some(Current::Connection { .. }) if taken_over => {
+                cache.counters_mut().connections_handed_over += 1;
+            }
+            // It was told that it is not wanted, so it is still ours.
+            Some(Current::Connection { taken, sent: false }) => {
+                cache.part(pass, released(taken, Reason::Cleared));
+            }
+            Some(Current::Binding) if taken_over => {
+                cache.counters_mut().bindings_handed_over += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
+fn remaining(deadline: Instant, now: Instant) -> Result<Ttl, scache_proto::ValueError> {
+    Ttl::from_remaining(deadline.saturating_duration_since(now))
+}
+
+fn released<D>(taken: Taken<Kept<D>>, reason: Reason) -> Released<Kept<D>> {
+    Released {
+        handle: taken.handle,
+        endpoint: taken.endpoint,
+        reason,
+    }
+}

@@ -1,0 +1,191 @@
+//! Linux, as the engine sees it: system calls that do not wait.
+
+mod epoll;
+mod poll;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
+use scache_engine::{Event, Failure, Interest, Kernel, Listener, Token, Transport};
+use scache_proto::Descriptors;
+use scache_sys::descriptors::Descriptor;
+use scache_sys::passing::{self, Wait};
+use scache_sys::sockets::{self, Name};
+
+pub use epoll::Epoll;
+pub use poll::Poll;
+
+/// Linux, with one of the ways it has to wait for events.
+#[derive(Debug)]
+pub struct Linux<W> {
+    watcher: W,
+    /// The names of the sockets that we listen on, or listened on.
+    names: Vec<Name>,
+}
+
+/// A way to wait for events.
+pub trait Watcher {
+    /// See [`Kernel::poll`].
+    ///
+    /// # Errors
+    /// What the system call says, but never `EINTR`.
+    fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> io::Result<()>;
+
+    /// See [`Kernel::watch`].
+    ///
+    /// # Errors
+    /// What the system call says.
+    fn watch(&mut self, what: &impl AsFd, token: Token, interest: Interest) -> io::Result<()>;
+
+    /// See [`Kernel::watch_for`].
+    ///
+    /// # Errors
+    /// What the system call says.
+    fn watch_for(&mut self, what: &impl AsFd, token: Token, interest: Interest) -> io::Result<()>;
+
+    /// See [`Kernel::unwatch`].
+    fn unwatch(&mut self, what: &impl AsFd);
+}
+
+impl<W: Watcher> Linux<W> {
+    /// A kernel for an engine that serves `listeners`.
+    pub fn new(watcher: W, listeners: &[Listener<Descriptor>]) -> Self {
+        let names = listeners
+            .iter()
+            .filter_map(|listener| Name::of_listener(listener.socket.as_fd()))
+            .collect();
+        Self { watcher, names }
+    }
+
+    /// Asks for events of something that is the host's, under a number of its own.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub fn watch_for_host(&mut self, what: &impl AsFd, number: u32) -> io::Result<()> {
+        self.watcher
+            .watch(what, Token::Host(number), Interest::Readable)
+    }
+}
+
+/// Takes over a socket that is bound and listens.
+///
+/// It is made non-blocking, for everybody who holds it: there is no other way to accept only what
+/// is there, and master(8) does the same.
+///
+/// # Errors
+/// What fcntl(2) says.
+pub fn listener(
+    socket: impl Into<Descriptor>,
+    transport: Transport,
+) -> io::Result<Listener<Descriptor>> {
+    let socket = socket.into();
+    fcntl_setfl(&socket, fcntl_getfl(&socket)? | OFlags::NONBLOCK)?;
+    Ok(Listener { socket, transport })
+}
+
+impl<W: Watcher> Kernel for Linux<W> {
+    type Descriptor = Descriptor;
+
+    fn now(&mut self) -> Instant {
+        Instant::now()
+    }
+
+    fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> Result<(), Failure> {
+        self.watcher.poll(timeout, events).map_err(failure)
+    }
+
+    fn accept(&mut self, listener: &Descriptor) -> Result<Descriptor, Failure> {
+        loop {
+            match accept_with(listener, SocketFlags::CLOEXEC) {
+                Ok(socket) => return Ok(socket.into()),
+                // The client was faster in leaving than this process in coming.
+                Err(Errno::CONNABORTED | Errno::INTR) => {}
+                Err(error) => return Err(failure(error.into())),
+            }
+        }
+    }
+
+    fn connect_to_successor(&mut self) -> Result<Descriptor, Failure> {
+        let name = self.names.first().ok_or(Failure::Unsupported)?;
+        name.connect().map(Descriptor::from).map_err(failure)
+    }
+
+    fn receive(
+        &mut self,
+        from: &Descriptor,
+        buffer: &mut [u8],
+    ) -> Result<(usize, Descriptors<Descriptor>), Failure> {
+        passing::receive(from.as_fd(), buffer, Wait::Never).map_err(failure)
+    }
+
+    fn send(
+        &mut self,
+        to: &Descriptor,
+        bytes: &[u8],
+        passed: Option<&Descriptor>,
+    ) -> Result<usize, Failure> {
+        let passed = passed.map(AsFd::as_fd);
+        passing::send(to.as_fd(), bytes, passed, Wait::Never).map_err(failure)
+    }
+
+    fn peek(&mut self, at: &Descriptor, buffer: &mut [u8]) -> Result<usize, Failure> {
+        passing::peek(at.as_fd(), buffer).map_err(failure)
+    }
+
+    fn leads_here(&mut self, connection: &Descriptor) -> bool {
+        !self.names.is_empty()
+            && Name::of_peer(connection.as_fd()).is_some_and(|name| self.names.contains(&name))
+    }
+
+    fn user(&mut self, client: &Descriptor) -> Option<u32> {
+        sockets::peer_user(client.as_fd()).ok()
+    }
+
+    fn watch(
+        &mut self,
+        what: &Descriptor,
+        token: Token,
+        interest: Interest,
+    ) -> Result<(), Failure> {
+        self.watcher.watch(what, token, interest).map_err(failure)
+    }
+
+    fn watch_for(
+        &mut self,
+        what: &Descriptor,
+        token: Token,
+        interest: Interest,
+    ) -> Result<(), Failure> {
+        self.watcher
+            .watch_for(what, token, interest)
+            .map_err(failure)
+    }
+
+    fn unwatch(&mut self, what: &Descriptor) {
+        self.watcher.unwatch(what);
+    }
+}
+
+/// What an error means to the engine.
+fn failure(error: io::Error) -> Failure {
+    match Errno::from_io_error(&error) {
+        Some(Errno::AGAIN) => Failure::WouldBlock,
+        Some(
+            Errno::MFILE
+            | Errno::NFILE
+            | Errno::NOMEM
+            | Errno::NOBUFS
+            | Errno::NOSPC
+            | Errno::TOOMANYREFS,
+        ) => Failure::Exhausted,
+        // NOTCONN: a socket that was never connected; one that was reads as ended.
+        Some(Errno::NOTSOCK | Errno::PERM | Errno::OPNOTSUPP | Errno::NOTCONN | Errno::INVAL) => {
+            Failure::Unsupported
+        }
+        _ => Failure::Lost,
+    }
+}

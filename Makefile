@@ -2,10 +2,11 @@
 # make test    every test, against the real Postfix (fetched below target/ if need be)
 # make check   formatting, lints, documentation
 # make demo    a real Postfix with stock scache, then with ours, side by side
+# make bench   processor time per cycle of requests: stock, ours, ours without watching
 
 CARGO ?= cargo
 
-.PHONY: build run test check demo
+.PHONY: build run test check demo bench
 
 build:
 	$(CARGO) build --locked --release --bins
@@ -26,3 +27,7 @@ check:
 demo:
 	$(CARGO) build --locked --release --workspace --bins
 	$(CARGO) run --locked --release -p scache-tests --bin demo
+
+bench:
+	$(CARGO) build --locked --release --workspace --bins
+	$(CARGO) run --locked --release -p scache-tests --bin bench

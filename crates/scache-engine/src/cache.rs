@@ -1,9 +1,10 @@
 //! The store with real connections in it: watched while they idle, looked at before they are handed out,
 //! said goodbye to when they go.
 //!
-//! A connection is watched only when it has idled for [`Cache::YOUTH`]: a busy one is taken before that,
-//! and looking at it then (which is done in any case) costs less than asking for events and asking for
-//! none again.
+//! Connections are begun to be watched a batch at a time, every [`Cache::BATCH`]: a busy one is taken before
+//! that, and looking at it then (which is done in any case) costs less than asking for events and asking for
+//! none again. Nor is the batch's time short: a kernel that has to set its clock for each wait takes longer
+//! over that than over everything else.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -62,8 +63,9 @@ pub(crate) struct Pass<'a, K, H> {
 pub(crate) struct Cache<D> {
     store: Store<Kept<D>>,
     watch: bool,
-    /// Connections that are not watched yet, and when they will be if they are still here.
-    young: VecDeque<(Instant, ConnectionId)>,
+    /// Connections that will be watched if they are still here at `watch_at`.
+    unwatched: Vec<ConnectionId>,
+    watch_at: Option<Instant>,
     goodbyes: Goodbyes,
     partings: Partings<D>,
     counters: Counters,
@@ -84,8 +86,11 @@ enum Look {
 }
 
 impl<D> Cache<D> {
-    /// How long a connection idles before it is watched.
-    const YOUTH: Duration = Duration::from_millis(20);
+    /// How long a connection may idle before it is watched.
+    const BATCH: Duration = Duration::from_millis(50);
+
+    /// For how many connections of a batch memory is kept.
+    const KEPT_UNWATCHED: usize = 1024;
 
     pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
         let limits = Limits {
@@ -98,7 +103,8 @@ impl<D> Cache<D> {
         Self {
             store: Store::new(limits, now),
             watch: settings.watch,
-            young: VecDeque::new(),
+            unwatched: Vec::new(),
+            watch_at: None,
             goodbyes: settings.goodbyes.clone(),
             partings: Partings::new(settings.parting_limit, settings.goodbye_timeout),
             counters: Counters::default(),
@@ -207,20 +213,8 @@ impl<D> Cache<D> {
     ) {
         self.store.expire(pass.now);
         self.settle(pass);
-        while let Some((due, id)) = self.young.front().copied()
-            && due <= pass.now
-        {
-            self.young.pop_front();
-            if let Some(kept) = self.store.connection(id)
-                && !kept.watched
-            {
-                let token = Token::Kept(key(id));
-                // What cannot be watched is looked at when it is asked for, as far as that goes.
-                kept.watched = pass
-                    .kernel
-                    .watch(&kept.descriptor, token, Interest::Readable)
-                    .is_ok();
-            }
+        if self.watch_at.is_some_and(|at| at <= pass.now) {
+            self.watch_batch(pass.kernel);
         }
         self.partings.expire(pass.kernel, pass.now);
     }
@@ -281,7 +275,7 @@ impl<D> Cache<D> {
 
     /// Takes everything out, to be given to somebody else.
     pub(crate) fn take_entries(&mut self) -> Entries<Kept<D>> {
-        self.young.clear();
+        self.unwatched.clear();
         self.store.take_entries()
     }
 
@@ -343,7 +337,7 @@ impl<D> Cache<D> {
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         [
             self.store.next_deadline(),
-            self.young.front().map(|(due, _)| *due),
+            self.watch_at,
             self.partings.next_deadline(),
         ]
         .into_iter()
@@ -374,8 +368,25 @@ impl<D> Cache<D> {
 
     fn watch_later(&mut self, now: Instant, id: ConnectionId) {
         if self.watch {
-            self.young.push_back((now + Self::YOUTH, id));
+            self.unwatched.push(id);
+            self.watch_at.get_or_insert(now + Self::BATCH);
         }
+    }
+
+    fn watch_batch<K: Kernel<Descriptor = D>>(&mut self, kernel: &mut K) {
+        self.watch_at = None;
+        for id in self.unwatched.drain(..) {
+            if let Some(kept) = self.store.connection(id)
+                && !kept.watched
+            {
+                let token = Token::Kept(key(id));
+                // What cannot be watched is looked at when it is asked for, as far as that goes.
+                kept.watched = kernel
+                    .watch(&kept.descriptor, token, Interest::Readable)
+                    .is_ok();
+            }
+        }
+        self.unwatched.shrink_to(Self::KEPT_UNWATCHED);
     }
 
     fn unwatch<K: Kernel<Descriptor = D>>(&self, kernel: &mut K, kept: &mut Kept<D>) {

@@ -279,9 +279,13 @@ impl<D> Cache<D> {
         self.store.take_entries()
     }
 
-    /// Says goodbye to everything that is cached.
-    pub(crate) fn clear<K: Kernel<Descriptor = D>, H: Host>(&mut self, pass: &mut Pass<'_, K, H>) {
-        self.partings.lift_limit();
+    /// Says goodbye to everything that is cached, and waits for no answer longer than for `patience`.
+    pub(crate) fn clear<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        patience: Duration,
+    ) {
+        self.partings.hurry(pass.now, patience);
         self.store.clear();
         self.settle(pass);
     }

@@ -94,6 +94,9 @@ const LAST_REQUESTS: Duration = Duration::from_secs(1);
 /// How long they may take when there will be none.
 const LAST_REQUESTS_OF_ALL: Duration = Duration::from_millis(200);
 
+/// How long answers to the last goodbyes are waited for, whatever may be waited for otherwise.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
 /// How long to wait for the next step of one of them.
 const LAST_PASS: Duration = Duration::from_millis(5);
 
@@ -191,7 +194,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         }
         let (cache, mut pass) = self.cache_and_pass(now);
         // Without a successor this is everything.
-        cache.clear(&mut pass);
+        cache.clear(&mut pass, LAST_ANSWERS);
         self.go_on_leaving(now);
     }
 
@@ -368,8 +371,10 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             if progress == Progress::Pending {
                 self.succession = Some(succession);
             } else {
+                // Nobody there is no fault: Postfix was stopped.
+                let failed = progress == Progress::Failed && succession.is_connected();
                 succession.give_up(&mut pass, &mut self.cache);
-                self.tell_succession(progress, now);
+                self.tell_succession(failed, now);
             }
         }
         if self.succession.is_none() && self.cache.partings() == 0 {
@@ -377,13 +382,13 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         }
     }
 
-    fn tell_succession(&mut self, progress: Progress, now: Instant) {
+    fn tell_succession(&mut self, failed: bool, now: Instant) {
         let counters = self.cache.counters();
         self.host.note(Note::HandedOver {
             connections: counters.connections_handed_over as usize,
             bindings: counters.bindings_handed_over as usize,
         });
-        if progress == Progress::Failed && self.end != Some(End::Signal) {
+        if failed && self.end != Some(End::Signal) {
             self.host.complain(now, Complaint::HandOver);
         }
     }

@@ -118,9 +118,13 @@ impl<D> Partings<D> {
         self.waiting.len()
     }
 
-    /// From now on all may wait: there will be no others that need the room.
-    pub(crate) fn lift_limit(&mut self) {
+    /// From now on all may wait, for nobody needs their room, but not for longer than `patience`.
+    pub(crate) fn hurry(&mut self, now: Instant, patience: Duration) {
         self.limit = usize::MAX;
+        self.patience = self.patience.min(patience);
+        for (deadline, _) in &mut self.deadlines {
+            *deadline = (*deadline).min(now + patience);
+        }
     }
 
     fn is_waiting(&self, key: Key) -> bool {

@@ -97,6 +97,11 @@ impl<D> Succession<D> {
         }
     }
 
+    /// Whether there is a successor at all.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Says goodbye to what was not handed over.
     pub(crate) fn give_up<K: Kernel<Descriptor = D>, H: Host>(
         mut self,

@@ -67,6 +67,11 @@ impl<D> Attached<D> {
         }
     }
 
+    /// Whether descriptors came that nobody took yet.
+    pub(crate) fn any(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Whether a descriptor came with a byte before `position` and nobody took it.
     pub(crate) fn stray(&self, position: u64) -> bool {
         self.waiting

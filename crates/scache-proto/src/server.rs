@@ -266,7 +266,7 @@ impl<D, T: HandOut> Session<D, T> {
                 Ok(true) => {}
                 Ok(false) => {
                     self.await_request();
-                    return None;
+                    return self.incomplete();
                 }
                 Err(_) => {
                     reply::encode_outcome(self.out.buffer(), Status::Malformed, []);
@@ -342,7 +342,7 @@ impl<D, T: HandOut> Session<D, T> {
             }
             Ok(false) => {
                 self.state = State::AwaitDummy(taken);
-                None
+                self.incomplete()
             }
             Err(_) => {
                 self.state = State::AwaitDummy(taken);
@@ -353,25 +353,32 @@ impl<D, T: HandOut> Session<D, T> {
 
     fn poll_receipt(&mut self, taken: T) -> Option<Event<'_, D, T>> {
         // Whatever the client says before the descriptor is written cannot be its receipt.
-        let receipt = if self.out.descriptor_waits() {
-            Ok(false)
-        } else {
-            self.framer.advance()
-        };
-        match receipt {
+        if self.out.descriptor_waits() {
+            self.state = State::AwaitReceipt(taken);
+            return None;
+        }
+        match self.framer.advance() {
             Ok(true) => {
                 self.request_began = None;
                 Some(Event::Delivered(taken))
             }
             Ok(false) => {
                 self.state = State::AwaitReceipt(taken);
-                None
+                self.incomplete()
             }
             Err(_) => {
                 self.state = State::AwaitReceipt(taken);
                 Some(self.broken(Fault::TooLong))
             }
         }
+    }
+
+    /// All that came is looked at and the rest of a list is to come: a descriptor that came with any of it
+    /// belongs to no byte that it could belong to.
+    fn incomplete(&mut self) -> Option<Event<'static, D, T>> {
+        self.attached
+            .any()
+            .then(|| self.broken(Fault::StrayDescriptor))
     }
 
     /// Nothing complete is in the buffer: the clock of a request runs if there is a beginning of one.

@@ -186,6 +186,22 @@ fn a_descriptor_where_none_belongs_ends_the_session() {
 }
 
 #[test]
+fn a_descriptor_inside_a_list_ends_the_session_before_the_list_does() {
+    let mut server = server();
+    server.input(&FIND[..5], Descriptors::One(7));
+    assert_eq!(server.log, ["Broken(StrayDescriptor)"]);
+}
+
+#[test]
+fn a_descriptor_may_come_with_the_beginning_of_the_next_request() {
+    let mut server = server();
+    server.bytes(SAVE);
+    server.input(&[b"\0", &FIND[..5]].concat(), Descriptors::One(7));
+    server.bytes(&FIND[5..]).bytes(DUMMY);
+    assert_eq!(server.handed_out, [7]);
+}
+
+#[test]
 fn a_client_that_leaves_gives_back_what_it_did_not_get() {
     let mut server = server();
     server.cached = Some(7);

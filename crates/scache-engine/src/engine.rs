@@ -6,7 +6,7 @@
 mod clients;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::{Duration, Instant};
 
 use scache_store::Counts;
@@ -71,10 +71,10 @@ pub struct Engine<K: Kernel, H> {
     succession: Option<Succession<K::Descriptor>>,
     /// For each peer at most one deadline, possibly one that it has kept since.
     deadlines: BinaryHeap<Reverse<(Instant, Key)>>,
-    /// Peers whose turn was cut short.
-    again: Vec<Key>,
+    /// Peers whose turn was cut short. Each has one more, whatever events come besides.
+    again: BTreeSet<Key>,
     /// Peers for whom the kernel had no room.
-    later: Vec<Key>,
+    later: BTreeSet<Key>,
     /// When to try again what the kernel had no room for.
     retry_at: Option<Instant>,
     /// Nobody is accepted until somebody leaves.
@@ -126,8 +126,8 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             finish_by: now,
             succession: None,
             deadlines: BinaryHeap::new(),
-            again: Vec::new(),
-            later: Vec::new(),
+            again: BTreeSet::new(),
+            later: BTreeSet::new(),
             retry_at: None,
             full: false,
             idle_since: Some(now),

@@ -102,9 +102,11 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         };
         match next {
             Next::Close => self.part(key, now),
-            Next::Again => self.again.push(key),
+            Next::Again => {
+                self.again.insert(key);
+            }
             Next::Later => {
-                self.later.push(key);
+                self.later.insert(key);
                 let retry_at = now + PAUSE;
                 self.retry_at = Some(self.retry_at.map_or(retry_at, |at| at.min(retry_at)));
                 self.queue_deadline(key);

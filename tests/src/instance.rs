@@ -1,20 +1,26 @@
 //! A whole Postfix in a directory of its own: master(8) and everything below it, mail going in by smtpd(8) and
-//! out to a receiver on the loopback interface. Nothing is installed and nothing stays behind.
+//! out to a receiver on the loopback interface. Nothing is installed and nothing stays behind, even if the test is
+//! killed.
 
-use std::fmt::Write as _;
+mod guardian;
+mod layout;
+
+use std::ffi::OsStr;
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use self::guardian::Guardian;
 use crate::fake_master::Program;
 use crate::maillog::Maillog;
 use crate::stock::Stock;
@@ -22,10 +28,7 @@ use crate::stock::Stock;
 /// Generous by orders of magnitude: only a hang reaches it.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// Existing users of every Debian, which nobody else needs here. Postfix wants a user and a group that do not
-/// go together.
-const MAIL_OWNER: &str = "uucp";
-const SETGID_GROUP: &str = "games";
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Starts `$2 …` with a /dev of its own, in which log is the socket `$1/syslog`.
 const PRIVATE_DEV: &str = "\
@@ -40,6 +43,7 @@ pub struct Setup {
     scache_chrooted: bool,
     syslog: bool,
     next_hop: Option<SocketAddr>,
+    routes: Vec<(String, SocketAddr)>,
     parameters: Vec<(String, String)>,
 }
 
@@ -53,6 +57,7 @@ impl Setup {
             scache_chrooted: false,
             syslog: false,
             next_hop: None,
+            routes: Vec::new(),
             parameters: Vec::new(),
         }
     }
@@ -85,6 +90,13 @@ impl Setup {
         self
     }
 
+    /// Delivers mail for this domain there.
+    #[must_use]
+    pub fn route(mut self, domain: &str, address: SocketAddr) -> Self {
+        self.routes.push((domain.to_owned(), address));
+        self
+    }
+
     /// Adds a line to main.cf.
     #[must_use]
     pub fn parameter(mut self, name: &str, value: &str) -> Self {
@@ -96,10 +108,24 @@ impl Setup {
 /// A running Postfix and the receiver of its mail.
 #[derive(Debug)]
 pub struct Instance {
+    guardian: Guardian,
     directory: TempDir,
     submission: SocketAddr,
+    delivery: SocketAddr,
+    private_dev: bool,
     master: Child,
     receiver: Child,
+}
+
+/// A process that belongs to an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its number.
+    pub number: u32,
+    /// Its parent's.
+    pub parent: u32,
+    /// The name it was started by.
+    pub name: String,
 }
 
 impl Instance {
@@ -116,18 +142,10 @@ impl Instance {
         let stock = Stock::locate();
         let directory = tempfile::tempdir().expect("a directory for a Postfix");
         let root = directory.path();
-        set_mode(root, 0o755);
+        let guardian = Guardian::start(root);
         let (submission, delivery) = (free_port(), free_port());
-        lay_out_queue(&root.join("queue"));
-        fs::create_dir(root.join("data")).expect("data_directory");
-        chown(&root.join("data"), MAIL_OWNER);
-        lay_out_programs(&root.join("daemon"), stock, &setup.scache);
-        fs::create_dir(root.join("etc")).expect("config_directory");
-        let main_cf = main_cf(root, stock, setup, delivery);
-        fs::write(root.join("etc/main.cf"), main_cf).expect("main.cf");
-        let master_cf = master_cf(submission, setup.scache_chrooted);
-        fs::write(root.join("etc/master.cf"), master_cf).expect("master.cf");
-        let mut receiver = Command::new(stock.command("smtp-sink"));
+        layout::lay_out(root, stock, setup, submission, delivery);
+        let mut receiver = guardian.command(&stock.command("smtp-sink"), &root.join("receiver"));
         if setup.transport == "lmtp" {
             receiver.arg("-L");
         }
@@ -137,40 +155,39 @@ impl Instance {
             .arg("200")
             .env("LD_LIBRARY_PATH", stock.library_path())
             .env("MAIL_CONFIG", root.join("etc"))
-            .stdin(Stdio::null())
-            .stdout(fs::File::create(root.join("receiver")).expect("a file for counters"))
             .stderr(Stdio::null())
             .spawn()
             .expect("smtp-sink");
+        let (program, output) = (root.join("daemon/master"), Path::new("/dev/null"));
         let mut master = if setup.syslog {
             record_syslog(root);
-            let mut private = Command::new("unshare");
+            let mut private = guardian.command(Path::new("unshare"), output);
             private
                 .args(["-m", "sh", "-c", PRIVATE_DEV, "sh"])
-                .arg(root);
+                .args([root, &program]);
             private
         } else {
-            Command::new("env")
+            guardian.command(&program, output)
         };
         let master = master
-            .arg(root.join("daemon/master"))
             .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("PATH", PATH)
             .env("LD_LIBRARY_PATH", stock.library_path())
             .env("MAIL_CONFIG", root.join("etc"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(fs::File::create(root.join("stderr")).expect("a file for standard error"))
             .spawn()
             .expect("master");
         let instance = Self {
+            guardian,
             directory,
             submission,
+            delivery,
+            private_dev: setup.syslog,
             master,
             receiver,
         };
         for address in [delivery, submission] {
-            instance.wait("nobody listens", |_| TcpStream::connect(address).is_ok());
+            instance.wait("nobody listens", |_| greets(address));
         }
         instance
     }
@@ -181,52 +198,118 @@ impl Instance {
         self.submission
     }
 
-    /// Sends messages, five at once, until this many are delivered since the start, and does `meanwhile` every
-    /// second while they are.
+    /// Sends messages, five at once, and waits until they are delivered.
     ///
     /// # Panics
     /// When they are not delivered in the end.
-    pub fn deliver(&self, messages: usize, mut meanwhile: impl FnMut(&Self)) {
+    pub fn deliver(&self, messages: usize) {
+        self.deliver_to("recipient@example.com", messages);
+    }
+
+    /// The same to another recipient.
+    ///
+    /// # Panics
+    /// When they are not delivered in the end.
+    pub fn deliver_to(&self, recipient: &str, messages: usize) {
         let stock = Stock::locate();
+        let before = self.log().deliveries();
         let mut source = Command::new(stock.command("smtp-source"))
-            .args(["-s", "5", "-m"])
-            .arg((messages - self.log().deliveries()).to_string())
-            .args(["-f", "sender@example.org", "-t", "recipient@example.com"])
+            .args(["-s", "5", "-m", &messages.to_string()])
+            .args(["-f", "sender@example.org", "-t", recipient])
             .arg(self.submission.to_string())
             .env("LD_LIBRARY_PATH", stock.library_path())
-            .env("MAIL_CONFIG", self.directory.path().join("etc"))
+            .env("MAIL_CONFIG", self.configuration())
             .spawn()
             .expect("smtp-source");
-        let mut done_at = Instant::now();
         self.wait("mail is not delivered", |log| {
-            if done_at.elapsed() >= Duration::from_secs(1) {
-                meanwhile(self);
-                done_at = Instant::now();
+            if let Some(status) = source.try_wait().expect("smtp-source is there") {
+                assert!(status.success(), "smtp-source: {status}");
             }
-            log.deliveries() >= messages
+            log.deliveries() >= before + messages
         });
         let status = source.wait().expect("smtp-source ends");
         assert!(status.success(), "smtp-source: {status}");
     }
 
-    /// Tells master(8) to read its configuration again, which is the heart of `postfix reload`.
-    pub fn reload(&self) {
-        kill_process(self.pid(), Signal::HUP).expect("master is there");
+    /// Delivers messages, and does something again and again until they are delivered.
+    ///
+    /// # Panics
+    /// When they are not delivered in the end.
+    pub fn deliver_while(
+        &self,
+        messages: usize,
+        every: Duration,
+        mut meanwhile: impl FnMut(&Self) + Send,
+    ) {
+        std::thread::scope(|scope| {
+            let (delivering, delivered) = channel::<()>();
+            scope.spawn(move || {
+                while delivered.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                    meanwhile(self);
+                }
+            });
+            self.deliver(messages);
+            drop(delivering);
+        });
     }
 
-    /// The process number of scache(8), if it runs.
+    /// `postfix reload`.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn reload(&self) {
+        self.postfix("reload");
+    }
+
+    /// `postfix stop`. The receiver goes on, and so does what Postfix leaves behind.
+    ///
+    /// # Panics
+    /// When it fails.
+    pub fn stop(&self) {
+        self.postfix("stop");
+    }
+
+    /// The process number of scache(8), if it runs: the one that master(8) knows of.
     #[must_use]
     pub fn scache(&self) -> Option<u32> {
-        let program = self.directory.path().join("daemon/scache");
-        fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
-            let number = entry.file_name().to_str()?.parse().ok()?;
-            let line = fs::read(entry.path().join("cmdline")).ok()?;
-            let parent = fs::read_to_string(entry.path().join("stat")).ok()?;
-            let parent = parent.rsplit(')').next()?.split_whitespace().nth(1)?;
-            (line.starts_with(b"scache\0") && parent == self.master.id().to_string()
-                || line.starts_with(program.as_os_str().as_encoded_bytes()))
-            .then_some(number)
-        })
+        let processes = self.processes();
+        let scache = processes
+            .iter()
+            .find(|process| process.name == "scache" && process.parent == self.master.id())?;
+        Some(scache.number)
+    }
+
+    /// Kills scache(8) with SIGKILL, if it runs.
+    pub fn kill_scache(&self) -> bool {
+        let number = self.scache().and_then(|number| number.try_into().ok());
+        let process = number.and_then(Pid::from_raw);
+        process.is_some_and(|process| kill_process(process, Signal::KILL).is_ok())
+    }
+
+    /// All running processes that have this configuration, whoever their parent is, but for the receiver.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        let configuration = self.configuration();
+        let receiver = self.receiver.id();
+        let mut processes = processes_below(&configuration);
+        processes.retain(|process| process.number != receiver);
+        processes
+    }
+
+    /// The log, with everything that was logged before now.
+    ///
+    /// # Panics
+    /// When the log does not take a line.
+    #[must_use]
+    pub fn complete_log(&self) -> Maillog {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        // The log is a queue of datagrams: what was sent earlier is written earlier.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mark = format!("log complete up to mark {number}.");
+        let logged = self.run("postlog", ["-t", "test/mark", mark.as_str()]);
+        assert!(logged.status.success(), "postlog: {logged:?}");
+        self.wait("a line does not reach the log", |log| log.mentions(&mark));
+        self.log()
     }
 
     /// The log so far.
@@ -236,13 +319,15 @@ impl Instance {
         Maillog::new(fs::read(path).unwrap_or_default())
     }
 
-    /// How many connections of Postfix the receiver has seen come and go.
+    /// How many connections Postfix has opened at the receiver, once all of them have been closed.
     ///
     /// # Panics
-    /// When the receiver's counters cannot be read.
+    /// When they are not closed, or the receiver's counters cannot be read.
     #[must_use]
     pub fn connections(&self) -> usize {
-        // smtp-sink(1) writes `sess=N quit=N mesg=N` and a carriage return whenever one of them changes.
+        // smtp-sink(1) counts a connection when it sees its end, before it closes its own.
+        self.wait_for("connections stay open", |this| open_at(this.delivery) == 0);
+        // It writes `sess=N quit=N mesg=N` and a carriage return whenever one of them changes.
         let counters = fs::read_to_string(self.directory.path().join("receiver"));
         let counters = counters.expect("the receiver's counters");
         let sessions = counters.rsplit("sess=").next().unwrap_or_default();
@@ -252,28 +337,19 @@ impl Instance {
         sessions - 1
     }
 
-    /// Ends Postfix once it has fallen silent, and gives the log.
+    /// Lets scache(8) end and log its statistics, and gives the log. What is cached may go to a successor, whose
+    /// statistics are not waited for.
     ///
     /// # Panics
-    /// When it does not end.
+    /// When scache(8) does not end.
     #[must_use]
-    pub fn stop(mut self) -> Maillog {
-        self.fall_silent();
-        let log = self.log();
-        self.end();
-        log
-    }
-
-    /// Lets scache(8) end and log its statistics, and with it all idle connections.
-    ///
-    /// # Panics
-    /// When it does not end.
-    pub fn fall_silent(&self) {
-        // The lines that are logged at the end go through postlogd(8), which has to be told last: a reload
-        // makes scache(8) end while it still runs.
-        self.reload();
-        self.wait_for("scache does not end", |this| this.scache().is_none());
-        sleep(Duration::from_millis(500));
+    pub fn finish(&self) -> Maillog {
+        // After `postfix stop` nobody would write the log.
+        if let Some(number) = self.scache() {
+            self.reload();
+            self.wait_for("scache does not end", |this| this.scache() != Some(number));
+        }
+        self.complete_log()
     }
 
     /// Waits until something is so.
@@ -284,17 +360,38 @@ impl Instance {
         self.wait(otherwise, |_| until(self));
     }
 
-    fn end(&mut self) {
-        let _ = kill_process(self.pid(), Signal::TERM);
-        let end = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < end && matches!(self.master.try_wait(), Ok(None)) {
-            sleep(Duration::from_millis(20));
-        }
-        // What master started is in its process group.
-        let _ = kill_process_group(self.pid(), Signal::KILL);
-        let _ = self.master.wait();
-        let _ = self.receiver.kill();
-        let _ = self.receiver.wait();
+    /// The administrator's command, as the package has it.
+    fn postfix(&self, command: &str) {
+        let output = self.run("postfix", [command]);
+        assert!(
+            output.status.success(),
+            "postfix {command}: {output:?}\n{}",
+            self.log().tail()
+        );
+    }
+
+    /// Runs a command of the package on this instance, until it and what it left in the background have ended.
+    fn run<'a>(&self, command: &str, arguments: impl IntoIterator<Item = &'a str>) -> Output {
+        let stock = Stock::locate();
+        let program = stock.command(command);
+        let mut command = if self.private_dev {
+            let mut inside = Command::new("nsenter");
+            inside
+                .args(["--mount", "--target", &self.master.id().to_string()])
+                .arg(program);
+            inside
+        } else {
+            Command::new(program)
+        };
+        command
+            .args([OsStr::new("-c"), self.configuration().as_os_str()])
+            .args(arguments)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("LD_LIBRARY_PATH", stock.library_path())
+            .stdin(Stdio::null())
+            .output()
+            .expect("a command of Postfix")
     }
 
     fn wait(&self, otherwise: &str, mut until: impl FnMut(&Maillog) -> bool) {
@@ -310,90 +407,74 @@ impl Instance {
         }
     }
 
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.master)
+    fn configuration(&self) -> PathBuf {
+        self.directory.path().join("etc")
     }
 }
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.end();
+        self.guardian.end();
+        let _ = self.master.wait();
+        let _ = self.receiver.wait();
     }
 }
 
-fn main_cf(root: &Path, stock: &Stock, setup: &Setup, delivery: SocketAddr) -> String {
-    let root = root.display();
-    let package = stock.root().display();
-    let libraries = stock.library_path();
-    let port = setup.next_hop.unwrap_or(delivery).port();
-    let transport = setup.transport;
-    let mut text = format!(
-        "compatibility_level = 3.6
-queue_directory = {root}/queue
-data_directory = {root}/data
-daemon_directory = {root}/daemon
-command_directory = {package}/usr/sbin
-shlib_directory = {package}/usr/lib/postfix
-meta_directory = {package}/etc/postfix
-import_environment = MAIL_CONFIG TZ LANG LD_LIBRARY_PATH={libraries}
-mail_owner = {MAIL_OWNER}
-setgid_group = {SETGID_GROUP}
-maillog_file_prefixes = /
-inet_interfaces = 127.0.0.1
-inet_protocols = ipv4
-myhostname = mail.example.org
-mynetworks = 127.0.0.0/8
-mydestination =
-alias_maps =
-smtputf8_enable = no
-relay_transport = $default_transport
-smtp_connection_cache_destinations = static:all
-lmtp_connection_cache_destinations = static:all
-lmtp_connection_cache_on_demand = yes
-"
-    );
-    if !setup.syslog {
-        writeln!(text, "maillog_file = {root}/maillog").expect("a string takes it");
-    }
-    // A value that is defined twice would be warned of.
-    if setup
-        .parameters
-        .iter()
-        .all(|(name, _)| name != "default_transport")
-    {
-        writeln!(text, "default_transport = {transport}:[127.0.0.1]:{port}")
-            .expect("a string takes it");
-    }
-    for (name, value) in &setup.parameters {
-        writeln!(text, "{name} = {value}").expect("a string takes it");
-    }
-    text
+/// The running processes of Postfix whose main.cf is in this directory, or somewhere below it.
+#[must_use]
+pub fn processes_below(directory: &Path) -> Vec<Process> {
+    let mut variable = b"MAIL_CONFIG=".to_vec();
+    variable.extend(directory.as_os_str().as_encoded_bytes());
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let process = |entry: fs::DirEntry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        let environment = fs::read(entry.path().join("environ")).ok()?;
+        let belongs = environment
+            .split(|&byte| byte == 0)
+            .filter_map(|setting| setting.strip_prefix(variable.as_slice()))
+            .any(|rest| rest.is_empty() || rest.starts_with(b"/"));
+        if !belongs {
+            return None;
+        }
+        let line = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let program = line.split('\0').next()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?;
+        Some(Process {
+            number,
+            parent: parent.parse().ok()?,
+            name: program.rsplit('/').next()?.to_owned(),
+        })
+    };
+    entries.filter_map(process).collect()
 }
 
-fn master_cf(submission: SocketAddr, scache_chrooted: bool) -> String {
-    let chrooted = if scache_chrooted { "y" } else { "n" };
-    format!(
-        "{submission} inet n - n - - smtpd
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-proxymap unix - - n - - proxymap
-smtp unix - - n - 5 smtp
-lmtp unix - - n - 5 lmtp
-error unix - - n - - error
-discard unix - - n - - discard
-tlsproxy unix - - n - 0 tlsproxy
-retry unix - - n - - error
-anvil unix - - n - 1 anvil
-scache unix - - {chrooted} - 1 scache
-postlog unix-dgram n - n - 1 postlogd
-"
-    )
+/// Whether somebody takes connections there. Leaves with good manners, so that a log does not speak of a lost
+/// connection.
+fn greets(address: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address) else {
+        return false;
+    };
+    let mut greeting = [0; 512];
+    let _ = stream.read(&mut greeting);
+    let _ = stream.write_all(b"QUIT\r\n");
+    let _ = stream.read_to_end(&mut Vec::new());
+    true
+}
+
+/// How many connections to this address the server has not closed.
+fn open_at(server: SocketAddr) -> usize {
+    const ESTABLISHED: &str = "01";
+    const CLOSE_WAIT: &str = "08";
+    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table of connections");
+    let port = format!(":{:04X}", server.port());
+    let open = table.lines().filter(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (local, _remote, state) = (fields.next(), fields.next(), fields.next());
+        local.is_some_and(|local| local.ends_with(&port))
+            && [ESTABLISHED, CLOSE_WAIT].map(Some).contains(&state)
+    });
+    open.count()
 }
 
 /// Takes datagrams at the place that [`PRIVATE_DEV`] makes /dev/log of, into the log file, until the directory is
@@ -401,7 +482,7 @@ postlog unix-dgram n - n - 1 postlogd
 fn record_syslog(root: &Path) {
     let path = root.join("syslog");
     let socket = UnixDatagram::bind(&path).expect("a socket for the log");
-    set_mode(&path, 0o666);
+    layout::set_mode(&path, 0o666);
     socket
         .set_read_timeout(Some(Duration::from_millis(200)))
         .expect("a timeout");
@@ -416,47 +497,6 @@ fn record_syslog(root: &Path) {
             }
         }
     });
-}
-
-fn lay_out_queue(queue: &Path) {
-    fs::create_dir(queue).expect("queue_directory");
-    let own = [
-        "active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private",
-        "saved", "trace", "maildrop", "public",
-    ];
-    for name in own {
-        fs::create_dir(queue.join(name)).expect("a queue");
-        chown(&queue.join(name), MAIL_OWNER);
-    }
-    fs::create_dir(queue.join("pid")).expect("pid");
-}
-
-/// Stock's programs, but for scache.
-fn lay_out_programs(daemon: &Path, stock: &Stock, scache: &Program) {
-    fs::create_dir(daemon).expect("daemon_directory");
-    let programs = stock.daemon("");
-    for entry in fs::read_dir(programs).expect("stock's programs").flatten() {
-        let name = entry.file_name();
-        let program = if name == "scache" {
-            scache.path().to_owned()
-        } else {
-            entry.path()
-        };
-        symlink(program, daemon.join(name)).expect("a link to a program");
-    }
-}
-
-fn chown(path: &Path, user: &str) {
-    let status = Command::new("chown").arg(user).arg(path).status();
-    assert!(
-        status.is_ok_and(|status| status.success()),
-        "chown {user} {}: Debian's users are needed",
-        path.display()
-    );
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the mode of a directory");
 }
 
 /// An address nobody listens on now. Whoever is faster makes the start fail, clearly.

@@ -1,0 +1,140 @@
+//! In quiet times: mail is delivered over cached connections as often as with stock.
+
+use scache_tests::fake_master::{Program, ours, stock};
+use scache_tests::instance::{Instance, Setup};
+use scache_tests::maillog::Maillog;
+
+use crate::{over_tls, receiver_with_tls, statistics};
+
+const MESSAGES: usize = 200;
+
+/// How much less reuse than stock's is noise: five deliveries at once race for the same connections, and each
+/// connection more or less at the start makes a difference of one.
+const NOISE: usize = MESSAGES / 10;
+
+/// Delivers with both and compares.
+fn compare(change: impl Fn(Setup) -> Setup) -> [Maillog; 2] {
+    let deliver = |scache: Program| {
+        let instance = Instance::start(&change(Setup::new(scache)));
+        instance.deliver(MESSAGES);
+        instance.finish()
+    };
+    let logs = [deliver(stock()), deliver(ours())];
+    let [stock, ours] = &logs;
+    println!(
+        "reused: {} of {} with stock, {} of {} with ours",
+        stock.reuses(),
+        stock.deliveries(),
+        ours.reuses(),
+        ours.deliveries()
+    );
+    assert_eq!(ours.deliveries(), MESSAGES);
+    assert!(ours.reuses() + NOISE >= stock.reuses(), "{}", ours.tail());
+    assert_eq!(ours.complaints(), Vec::<&str>::new());
+    logs
+}
+
+/// The lines of one process of scache(8) that was used.
+fn assert_statistics(log: &Maillog) {
+    let statistics = statistics(log);
+    let [interval] = statistics.as_slice() else {
+        panic!("one interval of one process: {statistics:?}");
+    };
+    let domain = interval.domain.expect("lookups by destination");
+    assert!(domain.hits > 0, "{interval:?}");
+    let maxima = interval.maxima.expect("maxima");
+    assert!(maxima.connections > 0, "{interval:?}");
+}
+
+#[test]
+fn mail_goes_over_cached_connections() {
+    let logs = compare(|setup| setup);
+    assert!(logs[0].reuses() > MESSAGES / 2, "stock does not reuse");
+    logs.iter().for_each(assert_statistics);
+}
+
+#[test]
+fn the_service_can_be_chrooted() {
+    let logs = compare(Setup::scache_chrooted);
+    logs.iter().for_each(assert_statistics);
+}
+
+#[test]
+fn the_log_can_be_syslog() {
+    for chrooted in [false, true] {
+        let setup = |setup: Setup| match chrooted {
+            false => setup.syslog(),
+            true => setup.syslog().scache_chrooted(),
+        };
+        let logs = compare(setup);
+        logs.iter().for_each(assert_statistics);
+    }
+}
+
+#[test]
+fn connections_with_tls_are_reused_through_tlsproxy() {
+    let (receiver, _directory) = receiver_with_tls();
+    let receiver = Instance::start(&receiver);
+    let with_tls = |setup: Setup| over_tls(setup).next_hop(receiver.submission());
+    for log in compare(with_tls) {
+        assert!(log.reuses() > MESSAGES / 2, "{}", log.tail());
+        assert!(log.mentions("/tlsproxy["), "{}", log.tail());
+        assert_statistics(&log);
+    }
+}
+
+#[test]
+fn lmtp_uses_the_cache_as_well() {
+    let logs = compare(|setup| setup.transport("lmtp"));
+    logs.iter().for_each(assert_statistics);
+}
+
+#[test]
+fn the_process_can_come_and_go() {
+    for scache in [stock(), ours()] {
+        let instance = Instance::start(&Setup::new(scache).parameter("max_idle", "1s"));
+        for _ in 0..2 {
+            instance.deliver(MESSAGES / 2);
+            instance.wait_for("scache does not end", |instance| {
+                instance.scache().is_none()
+            });
+        }
+        let log = instance.finish();
+        assert_eq!(log.complaints(), Vec::<&str>::new());
+        let statistics = statistics(&log);
+        assert_eq!(statistics.len(), 2, "{statistics:?}");
+        assert_ne!(statistics[0].process, statistics[1].process);
+        assert!(log.reuses() > MESSAGES / 2, "{}", log.tail());
+    }
+}
+
+#[test]
+fn two_instances_run_side_by_side() {
+    for scache in [stock(), ours()] {
+        let instances = ["postfix-in", "postfix-out"].map(|name| {
+            let setup = Setup::new(scache.clone())
+                .parameter("multi_instance_name", name)
+                .parameter(
+                    "syslog_name",
+                    "${multi_instance_name?{$multi_instance_name}:{postfix}}",
+                );
+            (name, Instance::start(&setup))
+        });
+        std::thread::scope(|scope| {
+            for (_, instance) in &instances {
+                scope.spawn(|| instance.deliver(MESSAGES));
+            }
+        });
+        for (name, instance) in instances {
+            let log = instance.finish();
+            assert!(
+                log.tail().contains(&format!(" {name}/scache[")),
+                "{}",
+                log.tail()
+            );
+            assert!(log.reuses() > MESSAGES / 2, "{}", log.tail());
+            assert_eq!(log.complaints(), Vec::<&str>::new());
+            assert_statistics(&log);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod guardian;
+mod kill;
 
 use std::process::Command;
 

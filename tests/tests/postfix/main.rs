@@ -1,13 +1,15 @@
 //! A whole Postfix delivers mail, once with stock scache(8) and once with ours.
 
 mod delivery;
+mod goodbye;
 mod guardian;
 mod kill;
+mod mute;
 
 use std::process::Command;
 
 use scache_tests::fake_master::stock;
-use scache_tests::instance::Setup;
+use scache_tests::instance::{Instance, Setup};
 use scache_tests::maillog::{Interval, Maillog};
 use tempfile::TempDir;
 
@@ -53,4 +55,18 @@ fn over_tls(setup: Setup) -> Setup {
         .parameter("smtp_tls_security_level", "encrypt")
         .parameter("smtp_tls_connection_reuse", "yes")
         .parameter("smtp_tls_loglevel", "1")
+}
+
+/// Keeps connections for longer than any test lasts.
+fn forever(setup: Setup) -> Setup {
+    setup
+        .parameter("connection_cache_ttl_limit", "1h")
+        .parameter("smtp_connection_cache_time_limit", "1h")
+        .parameter("smtp_connection_reuse_time_limit", "1h")
+}
+
+/// How many sessions are open at the receiver, by its log.
+fn open_sessions(receiver: &Instance) -> usize {
+    let (connects, disconnects) = receiver.log().connects();
+    connects - disconnects
 }

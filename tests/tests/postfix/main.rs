@@ -5,6 +5,7 @@ mod goodbye;
 mod guardian;
 mod kill;
 mod mute;
+mod reload;
 
 use std::process::Command;
 

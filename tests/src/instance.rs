@@ -231,26 +231,23 @@ impl Instance {
         assert!(status.success(), "smtp-source: {status}");
     }
 
-    /// Delivers messages, and does something again and again until they are delivered.
-    ///
-    /// # Panics
-    /// When they are not delivered in the end.
-    pub fn deliver_while(
+    /// Does `again` every so often for as long as `this` takes.
+    pub fn meanwhile<T>(
         &self,
-        messages: usize,
         every: Duration,
-        mut meanwhile: impl FnMut(&Self) + Send,
-    ) {
+        mut again: impl FnMut(&Self) + Send,
+        this: impl FnOnce(&Self) -> T,
+    ) -> T {
         std::thread::scope(|scope| {
-            let (delivering, delivered) = channel::<()>();
+            // Closed at the end of `this`, also when it panics.
+            let (_doing, done) = channel::<()>();
             scope.spawn(move || {
-                while delivered.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                    meanwhile(self);
+                while done.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                    again(self);
                 }
             });
-            self.deliver(messages);
-            drop(delivering);
-        });
+            this(self)
+        })
     }
 
     /// `postfix reload`.

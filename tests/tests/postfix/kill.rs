@@ -51,14 +51,18 @@ fn deliver_with_kills(scache: Program) -> (Maillog, usize) {
     let setup = Setup::new(scache).parameter("service_throttle_time", "1s");
     let instance = Instance::start(&setup);
     let kills = AtomicUsize::new(0);
-    let mut messages = 0;
-    while messages < MESSAGES || kills.load(Ordering::Relaxed) < KILLS {
-        let more = if messages < MESSAGES { MESSAGES } else { 500 };
-        instance.deliver_while(more, INTERVAL, |instance| {
-            kills.fetch_add(usize::from(instance.kill_scache()), Ordering::Relaxed);
-        });
-        messages += more;
-    }
+    let kill = |instance: &Instance| {
+        kills.fetch_add(usize::from(instance.kill_scache()), Ordering::Relaxed);
+    };
+    let messages = instance.meanwhile(INTERVAL, kill, |instance| {
+        let mut messages = 0;
+        while messages < MESSAGES || kills.load(Ordering::Relaxed) < KILLS {
+            let more = MESSAGES / 4;
+            instance.deliver(more);
+            messages += more;
+        }
+        messages
+    });
     let log = instance.finish();
     assert_eq!(log.deliveries(), messages);
     (log, kills.into_inner())

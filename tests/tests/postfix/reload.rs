@@ -65,15 +65,19 @@ fn deliver_with_reloads(scache: Program) -> Outcome {
 /// Delivers messages, reloading every second, until there were enough of both; gives the numbers of both.
 fn load(instance: &Instance) -> (usize, usize) {
     let reloads = AtomicUsize::new(0);
-    let mut messages = 0;
-    while messages < MESSAGES || reloads.load(Ordering::Relaxed) < RELOADS {
-        let more = MESSAGES / 4;
-        instance.deliver_while(more, Duration::from_secs(1), |instance| {
-            instance.reload();
-            reloads.fetch_add(1, Ordering::Relaxed);
-        });
-        messages += more;
-    }
+    let reload = |instance: &Instance| {
+        instance.reload();
+        reloads.fetch_add(1, Ordering::Relaxed);
+    };
+    let messages = instance.meanwhile(Duration::from_secs(1), reload, |instance| {
+        let mut messages = 0;
+        while messages < MESSAGES || reloads.load(Ordering::Relaxed) < RELOADS {
+            let more = MESSAGES / 4;
+            instance.deliver(more);
+            messages += more;
+        }
+        messages
+    });
     (messages, reloads.into_inner())
 }
 

@@ -4,6 +4,7 @@
 //! Only last words are waited for, and not for long.
 
 mod datagram;
+mod stderr;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use scache_engine::Complaint;
 
 use datagram::{Datagrams, Format};
 pub use datagram::{Facility, UnknownFacility};
+use stderr::Stderr;
 
 /// How bad it is. `info` has no word of its own in the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +40,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Log {
     tag: String,
     target: RefCell<Option<Datagrams>>,
-    stderr: bool,
+    stderr: RefCell<Option<Stderr>>,
     verbose: bool,
     complained: RefCell<HashMap<Complaint, Instant>>,
     dropped: Cell<u64>,
@@ -78,7 +80,7 @@ impl Log {
         Self {
             tag,
             target: RefCell::new(target),
-            stderr: false,
+            stderr: RefCell::default(),
             verbose: false,
             complained: RefCell::default(),
             dropped: Cell::new(0),
@@ -87,7 +89,7 @@ impl Log {
 
     /// Also writes every line to standard error, without date and process number.
     pub fn with_stderr(mut self, stderr: bool) -> Self {
-        self.stderr = stderr;
+        self.stderr = RefCell::new(stderr.then(Stderr::open));
         self
     }
 
@@ -116,14 +118,24 @@ impl Log {
                 }
             })
             .collect();
-        if self.stderr {
+        let on_stderr = self.stderr.borrow_mut().as_mut().map(|stderr| {
             let name = self.tag.split('[').next().unwrap_or_default();
-            eprintln!("{name}: {text}");
-        }
-        if let Some(target) = &mut *self.target.borrow_mut()
-            && !target.write(severity, &self.tag, &text)
-        {
+            stderr.write(&format!("{name}: {text}"))
+        });
+        let target = &mut *self.target.borrow_mut();
+        let in_log = target
+            .as_mut()
+            .map(|target| target.write(severity, &self.tag, &text));
+        // Beside a log, standard error is a courtesy.
+        if in_log.or(on_stderr) == Some(false) {
             self.dropped.set(self.dropped.get() + 1);
+        }
+    }
+
+    /// Writes text of several lines as it is, to standard error only.
+    pub fn screen(&self, text: &str) {
+        if let Some(stderr) = &mut *self.stderr.borrow_mut() {
+            stderr.write(text);
         }
     }
 
@@ -168,7 +180,7 @@ impl Log {
         let dropped = self.dropped.get();
         if dropped > 0 {
             self.warning(format_args!(
-                "{dropped} log lines were lost: the log socket was full or missing"
+                "{dropped} log lines were lost: the log was full or missing"
             ));
         }
     }

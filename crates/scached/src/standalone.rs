@@ -45,12 +45,13 @@ fn run(options: &Options) -> Result<(), String> {
     let settings = options.settings(descriptors);
     let listeners = vec![listener];
     let mut kernel = Linux::new(Epoll::new().map_err(failed("cannot start"))?, &listeners);
-    let mut host = Host::new(Rc::new(log));
+    let log = Rc::new(log);
+    let mut host = Host::new(Rc::clone(&log));
     host.end_on(&[SIGINT, SIGTERM], &mut kernel)
         .map_err(failed("cannot handle signals"))?;
     let mut engine =
         Engine::new(settings, kernel, host, listeners).map_err(failed("cannot start"))?;
-    eprint!("{}", options.first_screen(&path));
+    log.screen(&options.first_screen(&path));
     engine.serve().map_err(failed("the event loop failed"))?;
     engine.leave().map_err(failed("the event loop failed"))?;
     Ok(())

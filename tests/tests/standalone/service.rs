@@ -1,71 +1,15 @@
-//! `scached` as a user meets it.
+//! It serves, and ends when it is told to or when nobody comes.
 
-use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::net::{Shutdown, shutdown};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use scache_client::Client;
-use scache_tests::fake_master::built;
 use scache_tests::wire::{self, Connection, Heard};
 
-struct Daemon {
-    child: Child,
-    screen: BufReader<std::process::ChildStderr>,
-}
-
-impl Daemon {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(built("scached"))
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("scached");
-        let stderr = child.stderr.take().expect("its standard error");
-        Self {
-            child,
-            screen: BufReader::new(stderr),
-        }
-    }
-
-    fn first_line(&mut self) -> String {
-        let mut line = String::new();
-        self.screen.read_line(&mut line).expect("a line");
-        line
-    }
-
-    /// The exit status and the rest of what it said.
-    fn end(mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        self.screen.read_to_string(&mut rest).expect("text");
-        let status = self.child.wait().expect("it ends");
-        (status.code(), rest)
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn refused(arguments: &[&str]) -> String {
-    let output = Command::new(built("scached"))
-        .args(arguments)
-        .output()
-        .expect("scached");
-    assert!(!output.status.success(), "{arguments:?}");
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a plain path")
-}
+use crate::daemon::{Daemon, place, refused, text};
 
 #[test]
 fn it_says_where_it_listens_serves_and_ends_on_a_signal() {
@@ -73,7 +17,7 @@ fn it_says_where_it_listens_serves_and_ends_on_a_signal() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("made/for/it/socket");
         let mut daemon = Daemon::start(&["--socket", text(&path), "--mode", "0660"]);
-        let line = daemon.first_line();
+        let line = daemon.line();
         assert!(line.contains(text(&path)), "{line}");
         let mode = path.metadata().expect("a socket").permissions().mode();
         assert_eq!(mode & 0o777, 0o660);
@@ -83,7 +27,7 @@ fn it_says_where_it_listens_serves_and_ends_on_a_signal() {
             .save_endpoint(Duration::from_secs(9), b"e", b"p", &connection)
             .expect("saved");
         assert!(client.find_endpoint(b"e").expect("asked").is_some());
-        kill_process(Pid::from_child(&daemon.child), signal).expect("it runs");
+        daemon.signal(signal);
         let (code, _) = daemon.end();
         assert_eq!(code, Some(0));
         assert!(!path.exists(), "the socket file stays behind");
@@ -92,18 +36,15 @@ fn it_says_where_it_listens_serves_and_ends_on_a_signal() {
 
 #[test]
 fn it_ends_when_nobody_comes() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("socket");
+    let (_directory, path) = place();
     let daemon = Daemon::start(&["--socket", text(&path), "--max-idle", "1s"]);
     assert_eq!(daemon.end().0, Some(0));
 }
 
 #[test]
 fn a_live_socket_is_left_alone() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("socket");
-    let mut daemon = Daemon::start(&["--socket", text(&path)]);
-    daemon.first_line();
+    let (_directory, path) = place();
+    let _daemon = Daemon::listening(&path, &[]);
     let message = refused(&["--socket", text(&path)]);
     assert!(
         message.contains(text(&path)) && message.contains("in use"),
@@ -130,16 +71,13 @@ fn what_is_wrong_is_named() {
 
 #[test]
 fn a_client_that_said_much_and_will_say_no_more_is_answered_and_let_go() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = directory.path().join("socket");
-    let mut daemon = Daemon::start(&["--socket", text(&path)]);
-    daemon.first_line();
+    let (_directory, path) = place();
+    let daemon = Daemon::listening(&path, &[]);
     let client = wire::Client::connect(&path).expect("connected");
     assert_eq!(client.hear_list(), wire::announcement());
     // All of it is there before the daemon sees any of it, and more reads than it does in one turn.
     let saves = 40;
-    let process = Pid::from_child(&daemon.child);
-    kill_process(process, Signal::STOP).expect("it runs");
+    daemon.signal(Signal::STOP);
     let connection = Connection::new();
     for _ in 0..saves {
         let save = [
@@ -154,7 +92,7 @@ fn a_client_that_said_much_and_will_say_no_more_is_answered_and_let_go() {
     let find = wire::list(&[("request", "find_endp"), ("label", "none")]);
     client.send(&find).expect("sent");
     shutdown(&client, Shutdown::Write).expect("it is open");
-    kill_process(process, Signal::CONT).expect("it runs");
+    daemon.signal(Signal::CONT);
     let status = |status| wire::list(&[("status", status)]);
     for _ in 0..saves {
         assert_eq!(client.hear_list(), wire::dummy());

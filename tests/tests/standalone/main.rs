@@ -1,0 +1,5 @@
+//! `scached` as a user meets it.
+
+mod daemon;
+mod log;
+mod service;

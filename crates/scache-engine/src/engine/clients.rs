@@ -169,17 +169,23 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         };
         let user = self.kernel.user(client.socket());
         let may = user.is_some_and(|user| self.settings.is_privileged(user));
-        client.answer_take_over(may && self.settings.hand_over);
+        // Who has gone since has not taken our place either.
+        let peeked = self.kernel.peek(client.socket(), &mut [0]);
+        let waits = !matches!(peeked, Ok(0) | Err(Failure::Lost));
+        let will = may && waits && self.settings.hand_over;
+        client.answer_take_over(will);
         if !may {
             self.host.complain(now, Complaint::MayNotTakeOver);
-        } else if self.settings.hand_over {
+        }
+        if will {
             // Whoever connected before the successor had the socket's name is ours.
             for place in 0..self.listeners.len() as u32 {
                 self.accept(place, now, false);
             }
             self.end_with(End::Succession);
         }
-        self.turn(key, now, false, false);
+        // Not now: it may have asked a thousand times at once.
+        self.again.push(key);
     }
 
     fn watch_peer(&mut self, key: Key) -> Result<(), Failure> {

@@ -279,6 +279,76 @@ impl<D> Cache<D> {
         self.store.take_entries()
     }
 
+    /// The same, without what is of no use any more.
+    pub(crate) fn take_usable_entries<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+    ) -> Entries<D> {
+        let entries = self.take_entries();
+        let mut usable = Entries {
+            connections: Vec::with_capacity(entries.connections.len()),
+            bindings: entries.bindings,
+        };
+        for mut taken in entries.connections {
+            match self.is_usable(pass.kernel, &mut taken.handle) {
+                Ok(()) => usable.connections.push(Taken {
+                    handle: taken.handle.descriptor,
+                    endpoint: taken.endpoint,
+                    property: taken.property,
+                    deadline: taken.deadline,
+                }),
+                Err(reason) => self.part(pass, Released::of(taken, reason)),
+            }
+        }
+        usable
+    }
+
+    /// Saves everything of these that is of use, each with what is left of its time.
+    pub(crate) fn put_entries<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        entries: Entries<D>,
+    ) {
+        for taken in entries.connections {
+            let mut taken = Taken {
+                handle: Kept {
+                    descriptor: taken.handle,
+                    watched: false,
+                },
+                endpoint: taken.endpoint,
+                property: taken.property,
+                deadline: taken.deadline,
+            };
+            if let Err(reason) = self.is_usable(pass.kernel, &mut taken.handle) {
+                self.part(pass, Released::of(taken, reason));
+                continue;
+            }
+            let (Ok(endpoint), Ok(property)) =
+                (Label::new(&taken.endpoint), Property::new(&taken.property))
+            else {
+                continue;
+            };
+            match Ttl::from_remaining(taken.deadline.saturating_duration_since(pass.now)) {
+                Ok(ttl) => {
+                    self.save(pass, ttl, endpoint, property, taken.handle.descriptor);
+                }
+                Err(_) => self.part(pass, Released::of(taken, Reason::Expired)),
+            }
+        }
+        for bound in entries.bindings {
+            if let (Ok(ttl), Ok(destination), Ok(property), Ok(endpoint)) = (
+                Ttl::from_remaining(bound.deadline.saturating_duration_since(pass.now)),
+                Label::new(&bound.destination),
+                Property::new(&bound.property),
+                Label::new(&bound.endpoint),
+            ) {
+                self.store
+                    .save_destination(pass.now, ttl, destination, property, endpoint);
+            }
+        }
+        self.settle(pass);
+    }
+
     /// Says goodbye to everything that is cached, and waits for no answer longer than for `patience`.
     pub(crate) fn clear<K: Kernel<Descriptor = D>, H: Host>(
         &mut self,

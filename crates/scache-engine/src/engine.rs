@@ -9,7 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 use std::time::{Duration, Instant};
 
-use scache_store::Counts;
+use scache_store::{Counts, Entries};
 
 use crate::cache::{Cache, Pass};
 use crate::client::{self, Client};
@@ -196,6 +196,22 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         // Without a successor this is everything.
         cache.clear(&mut pass, LAST_ANSWERS);
         self.go_on_leaving(now);
+    }
+
+    /// Takes out what is cached and still of use, to be kept elsewhere: connections of one endpoint and
+    /// bindings of one destination in their order. To be called when [`Engine::serve`] is over.
+    pub fn take_entries(&mut self) -> Entries<K::Descriptor> {
+        let now = self.kernel.now();
+        let (cache, mut pass) = self.cache_and_pass(now);
+        cache.take_usable_entries(&mut pass)
+    }
+
+    /// Adds entries to what is cached, behind what is there, each with what is left of its time. What is of
+    /// no use any more is dropped.
+    pub fn put_entries(&mut self, entries: Entries<K::Descriptor>) {
+        let now = self.kernel.now();
+        let (cache, mut pass) = self.cache_and_pass(now);
+        cache.put_entries(&mut pass, entries);
     }
 
     /// Whether something would be lost if the process ended now.
@@ -407,6 +423,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             self.idle_at().filter(|_| serving),
             self.succession.as_ref().map(Succession::deadline),
             (self.phase == Phase::Finishing).then(|| now + LAST_PASS),
+            self.host.next_deadline(),
         ]
         .into_iter()
         .flatten()

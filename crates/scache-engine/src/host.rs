@@ -26,6 +26,11 @@ pub trait Host {
 
     /// The loop goes on.
     fn is_alive(&mut self, now: Instant);
+
+    /// When to be told that again at the latest; `None` is whenever it goes on.
+    fn next_deadline(&self) -> Option<Instant> {
+        None
+    }
 }
 
 /// Why the engine ends.

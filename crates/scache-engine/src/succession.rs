@@ -113,10 +113,10 @@ impl<D> Succession<D> {
         }
         // Of a connection that was sent the successor may be the owner: it is closed without a word.
         if let Some(Current::Connection { taken, sent: false }) = self.current.take() {
-            cache.part(pass, released(taken, Reason::Cleared));
+            cache.part(pass, Released::of(taken, Reason::Cleared));
         }
         for taken in self.connections {
-            cache.part(pass, released(taken, Reason::Cleared));
+            cache.part(pass, Released::of(taken, Reason::Cleared));
         }
     }
 
@@ -208,11 +208,11 @@ impl<D> Succession<D> {
     ) -> bool {
         for mut taken in self.connections.by_ref() {
             let Ok(ttl) = remaining(taken.deadline, pass.now) else {
-                cache.part(pass, released(taken, Reason::Expired));
+                cache.part(pass, Released::of(taken, Reason::Expired));
                 continue;
             };
             if let Err(reason) = cache.is_usable(pass.kernel, &mut taken.handle) {
-                cache.part(pass, released(taken, reason));
+                cache.part(pass, Released::of(taken, reason));
                 continue;
             }
             if let (Ok(endpoint), Ok(property)) =
@@ -261,7 +261,7 @@ impl<D> Succession<D> {
             }
             // It was told that it is not wanted, so it is still ours.
             Some(Current::Connection { taken, sent: false }) => {
-                cache.part(pass, released(taken, Reason::Cleared));
+                cache.part(pass, Released::of(taken, Reason::Cleared));
             }
             Some(Current::Binding) if taken_over => {
                 cache.counters_mut().bindings_handed_over += 1;
@@ -273,12 +273,4 @@ impl<D> Succession<D> {
 
 fn remaining(deadline: Instant, now: Instant) -> Result<Ttl, scache_proto::ValueError> {
     Ttl::from_remaining(deadline.saturating_duration_since(now))
-}
-
-fn released<D>(taken: Taken<Kept<D>>, reason: Reason) -> Released<Kept<D>> {
-    Released {
-        handle: taken.handle,
-        endpoint: taken.endpoint,
-        reason,
-    }
 }

@@ -100,6 +100,17 @@ pub struct Released<H> {
     pub reason: Reason,
 }
 
+impl<H> Released<H> {
+    /// A connection that was taken out and will not be put back.
+    pub fn of(taken: Taken<H>, reason: Reason) -> Self {
+        Self {
+            handle: taken.handle,
+            endpoint: taken.endpoint,
+            reason,
+        }
+    }
+}
+
 /// Why a connection was let go of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {

@@ -38,6 +38,11 @@ impl User {
         }
     }
 
+    /// The user's number.
+    pub fn number(&self) -> u32 {
+        self.uid
+    }
+
     /// Sets this process's group and supplementary groups to this user's. To be done before
     /// [`enter_root`], behind which the group file is out of reach.
     ///

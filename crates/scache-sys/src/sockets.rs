@@ -1,8 +1,13 @@
 //! Who is at the other end of a UNIX socket, and getting to one by its name.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
+use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, connect, getpeername,
     getsockname, socket_with,
@@ -13,6 +18,14 @@ use rustix::net::{
 pub struct Name(SocketAddrUnix);
 
 impl Name {
+    /// The name of a socket file.
+    ///
+    /// # Errors
+    /// `ENAMETOOLONG` for what does not fit a socket's name.
+    pub fn of_path(path: &Path) -> io::Result<Self> {
+        Ok(Self(SocketAddrUnix::new(path)?))
+    }
+
     /// The name that a listening socket was bound to; `None` if it is no UNIX socket or has none.
     pub fn of_listener(socket: BorrowedFd<'_>) -> Option<Self> {
         named(getsockname(socket).ok()?)
@@ -33,6 +46,23 @@ impl Name {
         rustix::io::retry_on_intr(|| connect(&socket, &self.0))?;
         Ok(socket)
     }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0.path_bytes(), self.0.abstract_name()) {
+            (Some(path), _) => write!(f, "{}", OsStr::from_bytes(path).display()),
+            (None, Some(name)) => write!(f, "@{}", name.escape_ascii()),
+            (None, None) => f.write_str("(no name)"),
+        }
+    }
+}
+
+/// Whether this is a UNIX stream socket that listens.
+pub fn listens(socket: BorrowedFd<'_>) -> bool {
+    socket_domain(socket) == Ok(AddressFamily::UNIX)
+        && socket_type(socket) == Ok(SocketType::STREAM)
+        && socket_acceptconn(socket) == Ok(true)
 }
 
 /// The user at the other end of a UNIX socket, when it connected.
@@ -64,6 +94,9 @@ mod tests {
         let name = Name::of_listener(listener.as_fd()).unwrap();
         let client = UnixStream::connect(&path).unwrap();
         assert_eq!(Name::of_peer(client.as_fd()), Some(name.clone()));
+        assert_eq!(Name::of_path(&path).unwrap(), name);
+        assert_eq!(name.to_string(), path.display().to_string());
+        assert!(listens(listener.as_fd()) && !listens(client.as_fd()));
         let (accepted, _) = listener.accept().unwrap();
         assert_eq!(Name::of_peer(accepted.as_fd()), None);
         assert_eq!(

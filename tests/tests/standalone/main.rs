@@ -2,4 +2,5 @@
 
 mod daemon;
 mod log;
+mod options;
 mod service;

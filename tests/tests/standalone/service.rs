@@ -54,15 +54,12 @@ fn a_live_socket_is_left_alone() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn what_is_wrong_with_a_socket_is_named() {
     let long = format!("/tmp/{}", "x".repeat(120));
     for (arguments, named) in [
         (&["--socket", long.as_str()][..], "too long"),
         (&["--socket", "/proc/none/socket"], "/proc/none/socket"),
         (&["--socket", "/dev/null"], "not a socket"),
-        (&["--ttl-limit", "5x"], "--ttl-limit"),
-        (&["--mode", "999"], "--mode"),
-        (&["--sokcet", "x"], "--sokcet"),
     ] {
         let message = refused(arguments);
         assert!(message.contains(named), "{arguments:?}: {message}");

@@ -185,7 +185,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             self.end_with(End::Succession);
         }
         // Not now: it may have asked a thousand times at once.
-        self.again.push(key);
+        self.again.insert(key);
     }
 
     fn watch_peer(&mut self, key: Key) -> Result<(), Failure> {

@@ -1,34 +1,118 @@
-//! The command line of `scached`.
+//! The options of `scached`, from the command line and from a file.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
 use scache_engine::{DescriptorBudget, Goodbyes, Settings};
-use scache_maincf::{TimeUnit, parse_time};
-use scache_store::Order;
+use serde::Deserialize;
+
+use super::values::{AllowedUser, Line, Mode, Number, Order, Time, YesNo, optional, quoted};
 
 /// Keeps open connections of programs that come and go, for others to take.
-#[derive(Clone, Debug, Parser)]
+///
+/// Each option but --config and --takeover can also stand in a TOML file, under its own name. docs/SCACHED.md
+/// has an example, and what to write into a systemd unit.
+#[derive(Clone, Debug, Default, Parser, Deserialize)]
 #[command(version, max_term_width = 100)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Options {
+    /// Read options from this file; those on the command line win
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+
     /// The socket to listen on [default: $XDG_RUNTIME_DIR/scache.sock, else /run/scache/scache.sock
     /// if that can be written, else scache-UID/scache.sock in the temporary directory]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
-    /// The longest a connection stays cached, whatever its client asks for (s, m, h, d, w)
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = seconds)]
-    ttl_limit: Duration,
+    /// Who may connect: the mode of the socket, in octal [default: 0600]
+    #[arg(long, value_name = "MODE")]
+    #[serde(deserialize_with = "quoted")]
+    mode: Option<Mode>,
 
-    /// End when nobody was connected for so long; 0 is never (s, m, h, d, w)
-    #[arg(long, value_name = "TIME", default_value = "0", value_parser = seconds)]
-    max_idle: Duration,
+    /// Serve only this user, root and the user of the daemon; may be given several times [default:
+    /// everybody who may connect]
+    #[arg(long, value_name = "NAME|UID")]
+    allow_user: Vec<AllowedUser>,
 
-    /// Who may connect: the mode of the socket, in octal
-    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = mode)]
-    pub(super) mode: u32,
+    /// Take the place of the daemon that listens at the socket: its connections come over, nobody who
+    /// connects is refused meanwhile
+    #[arg(long)]
+    #[serde(skip)]
+    pub(super) takeover: bool,
+
+    /// The longest a connection stays cached, whatever its client asks for (s, m, h, d, w) [default: 2s]
+    #[arg(long, value_name = "TIME")]
+    #[serde(deserialize_with = "optional")]
+    ttl_limit: Option<Time<1>>,
+
+    /// End when nobody was connected for so long; 0 is never (s, m, h, d, w) [default: 0]
+    #[arg(long, value_name = "TIME")]
+    #[serde(deserialize_with = "optional")]
+    max_idle: Option<Time<0>>,
+
+    /// Drop a client whose request is not complete so long after its first byte [default: 10s]
+    #[arg(long, value_name = "TIME")]
+    #[serde(deserialize_with = "optional")]
+    request_timeout: Option<Time<1>>,
+
+    /// Connections cached at most; the soonest to expire makes room [default: from the limit on
+    /// descriptors]
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(deserialize_with = "optional")]
+    connection_limit: Option<Number<1>>,
+
+    /// The same for each endpoint; 0 is no limit [default: 0]
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(deserialize_with = "optional")]
+    endpoint_limit: Option<Number<0>>,
+
+    /// Bindings of destinations to endpoints at most [default: 100000]
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(deserialize_with = "optional")]
+    binding_limit: Option<Number<1>>,
+
+    /// Clients at most; further ones wait [default: from the limit on descriptors]
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(deserialize_with = "optional")]
+    client_limit: Option<Number<1>>,
+
+    /// Drop connections whose peer closed or spoke, and never hand one out [default: yes]
+    #[arg(long, value_name = "yes|no")]
+    #[serde(deserialize_with = "optional")]
+    watch: Option<YesNo>,
+
+    /// Say this before a connection is closed, as QUIT for SMTP [default: nothing]
+    #[arg(long, value_name = "LINE")]
+    goodbye: Option<Line>,
+
+    /// Another goodbye for endpoints whose label begins so. Only in a file.
+    #[arg(skip)]
+    goodbyes: BTreeMap<String, Line>,
+
+    /// Wait so long for the answer to a goodbye [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    #[serde(deserialize_with = "optional")]
+    goodbye_timeout: Option<Time<0>>,
+
+    /// Which connection of an endpoint is taken: the oldest spreads the load over all, the newest lets
+    /// those expire that are not needed [default: oldest]
+    #[arg(long, value_name = "oldest|newest")]
+    #[serde(deserialize_with = "optional")]
+    order: Option<Order>,
+
+    /// Say the name of the protocol to who connects; no for clients of Postfix before 3.6 [default: yes]
+    #[arg(long, value_name = "yes|no")]
+    #[serde(deserialize_with = "optional")]
+    announce: Option<YesNo>,
+
+    /// Leave connections to the next daemon, by systemd's descriptor store or to --takeover [default: yes]
+    #[arg(long, value_name = "yes|no")]
+    #[serde(deserialize_with = "optional")]
+    handover: Option<YesNo>,
 
     /// Say more on standard error
     #[arg(short, long)]
@@ -38,7 +122,57 @@ pub(super) struct Options {
 /// The directory of a system-wide daemon.
 const SYSTEM_DIRECTORY: &str = "/run/scache";
 
+const TTL_LIMIT: Duration = Duration::from_secs(2);
+const MODE: u32 = 0o600;
+
 impl Options {
+    /// What the command line says, and the file that it names. Ends the process if it asks for help or makes
+    /// no sense.
+    ///
+    /// # Errors
+    /// Of the file, with the line and what it is about.
+    pub(super) fn from_command_line() -> Result<Self, String> {
+        let line = Self::parse();
+        let Some(path) = &line.config else {
+            return Ok(line);
+        };
+        let name = path.display();
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("--config {name}: {error}: name a file that can be read"))?;
+        let file = toml::from_str(&text).map_err(|error| format!("--config {name}: {error}"))?;
+        Ok(line.or(file))
+    }
+
+    /// What these options say, and where they say nothing, what the others do.
+    fn or(self, other: Self) -> Self {
+        Self {
+            config: self.config,
+            socket: self.socket.or(other.socket),
+            mode: self.mode.or(other.mode),
+            allow_user: if self.allow_user.is_empty() {
+                other.allow_user
+            } else {
+                self.allow_user
+            },
+            takeover: self.takeover,
+            ttl_limit: self.ttl_limit.or(other.ttl_limit),
+            max_idle: self.max_idle.or(other.max_idle),
+            request_timeout: self.request_timeout.or(other.request_timeout),
+            connection_limit: self.connection_limit.or(other.connection_limit),
+            endpoint_limit: self.endpoint_limit.or(other.endpoint_limit),
+            binding_limit: self.binding_limit.or(other.binding_limit),
+            client_limit: self.client_limit.or(other.client_limit),
+            watch: self.watch.or(other.watch),
+            goodbye: self.goodbye.or(other.goodbye),
+            goodbyes: other.goodbyes,
+            goodbye_timeout: self.goodbye_timeout.or(other.goodbye_timeout),
+            order: self.order.or(other.order),
+            announce: self.announce.or(other.announce),
+            handover: self.handover.or(other.handover),
+            verbose: self.verbose || other.verbose,
+        }
+    }
+
     /// Where to listen.
     pub(super) fn socket_path(&self) -> PathBuf {
         if let Some(path) = &self.socket {
@@ -58,47 +192,116 @@ impl Options {
         directory.join("scache.sock")
     }
 
-    /// The settings these options make. `descriptors`: how many this process may have.
-    pub(super) fn settings(&self, descriptors: Option<u64>) -> Settings {
-        let budget = DescriptorBudget::divide(descriptors);
-        Settings {
-            ttl_limit: self.ttl_limit,
-            statistics_interval: None,
-            max_idle: (!self.max_idle.is_zero()).then_some(self.max_idle),
-            request_timeout: Settings::REQUEST_TIMEOUT,
-            announce: true,
-            connection_limit: budget.connections,
-            endpoint_limit: 0,
-            binding_limit: Settings::BINDING_LIMIT,
-            client_limit: budget.clients,
-            parting_limit: budget.partings,
-            order: Order::Oldest,
-            watch: true,
-            goodbyes: Goodbyes::default(),
-            goodbye_timeout: Settings::GOODBYE_TIMEOUT,
-            hand_over: true,
-            allowed_users: None,
-            own_user: rustix::process::geteuid().as_raw(),
-        }
+    /// The mode of the socket.
+    pub(super) fn socket_mode(&self) -> u32 {
+        self.mode.map_or(MODE, |mode| mode.0)
     }
 
-    /// What somebody sees who starts the program for the first time.
-    pub(super) fn first_screen(&self, path: &Path) -> String {
-        let mut screen = String::new();
-        let path = path.display();
-        let ttl = self.ttl_limit.as_secs();
-        // Writing to a string does not fail.
-        let _ = write!(
-            screen,
-            "scached {version}: listening on {path}
-Connections stay cached for {ttl} s at most (--ttl-limit).
-To see that it answers:  printf 'request\\0find_endp\\0label\\0x\\0\\0' | nc -N -U {path} | tr '\\0' ' '
-To use it from Rust:     the crate scache-client; from elsewhere: docs/PROTOCOL.md
-To end it:               Ctrl-C
-",
-            version = env!("CARGO_PKG_VERSION"),
-        );
-        screen
+    /// Whether anything is said of the socket, which is of no use if somebody else made it.
+    pub(super) fn says_socket(&self) -> bool {
+        self.socket.is_some() || self.mode.is_some()
+    }
+
+    /// The settings these options make, and what is odd about them. `descriptors`: how many this process may
+    /// have.
+    pub(super) fn settings(&self, descriptors: Option<u64>) -> (Settings, Vec<String>) {
+        let budget = DescriptorBudget::divide(descriptors);
+        let yes = |value: Option<YesNo>| value.is_none_or(|value| value.0);
+        let own_user = rustix::process::geteuid().as_raw();
+        let mut warnings = Vec::new();
+        let (connection_limit, client_limit) = self.share(budget, descriptors, &mut warnings);
+        let others_allowed = self
+            .allow_user
+            .iter()
+            .any(|user| user.0 != 0 && user.0 != own_user);
+        if others_allowed && self.socket_mode() & 0o022 == 0 {
+            warnings.push(format!(
+                "allow-user: with mode {:04o} nobody else can connect: set mode to 0666, or to 0660 for the \
+                 group of the socket",
+                self.socket_mode()
+            ));
+        }
+        let settings = Settings {
+            ttl_limit: self.ttl_limit.map_or(TTL_LIMIT, |time| time.0),
+            statistics_interval: None,
+            max_idle: self
+                .max_idle
+                .map(|time| time.0)
+                .filter(|time| !time.is_zero()),
+            request_timeout: self
+                .request_timeout
+                .map_or(Settings::REQUEST_TIMEOUT, |time| time.0),
+            announce: yes(self.announce),
+            connection_limit,
+            endpoint_limit: self.endpoint_limit.map_or(0, |limit| limit.0),
+            binding_limit: self
+                .binding_limit
+                .map_or(Settings::BINDING_LIMIT, |limit| limit.0),
+            client_limit,
+            parting_limit: budget.partings,
+            order: self.order.map_or_else(Default::default, |order| order.0),
+            watch: yes(self.watch),
+            goodbyes: self.goodbyes(),
+            goodbye_timeout: self
+                .goodbye_timeout
+                .map_or(Settings::GOODBYE_TIMEOUT, |time| time.0),
+            hand_over: yes(self.handover),
+            allowed_users: (!self.allow_user.is_empty())
+                .then(|| self.allow_user.iter().map(|user| user.0).collect()),
+            own_user,
+        };
+        (settings, warnings)
+    }
+
+    /// How many connections and clients there may be: what is asked for, as far as there are descriptors.
+    fn share(
+        &self,
+        budget: DescriptorBudget,
+        descriptors: Option<u64>,
+        warnings: &mut Vec<String>,
+    ) -> (usize, usize) {
+        let asked = |limit: Option<Number<1>>| limit.map(|limit| limit.0);
+        let (connections, clients) = (asked(self.connection_limit), asked(self.client_limit));
+        // Neither may leave the other without any.
+        let both = budget.connections + budget.clients;
+        let least = budget.partings.min(both / 2).max(1);
+        let most = (both - least).max(1);
+        let given_connections = connections.map(|asked| asked.min(most));
+        let room = both.saturating_sub(given_connections.unwrap_or(least));
+        let given_clients = clients.map(|asked| asked.min(room.max(1)));
+        for (name, asked, given) in [
+            ("connection-limit", connections, given_connections),
+            ("client-limit", clients, given_clients),
+        ] {
+            if let (Some(asked), Some(given)) = (asked, given)
+                && given < asked
+            {
+                warnings.push(format!(
+                    "{name} {asked} is more than the limit on open files allows ({}), {given} is used: raise \
+                     that limit (LimitNOFILE= in a unit, ulimit -Hn in a shell)",
+                    descriptors.unwrap_or(u64::MAX)
+                ));
+            }
+        }
+        let rest = |default: usize, other: Option<usize>| {
+            default.min(both.saturating_sub(other.unwrap_or(0))).max(1)
+        };
+        (
+            given_connections.unwrap_or_else(|| rest(budget.connections, given_clients)),
+            given_clients.unwrap_or_else(|| rest(budget.clients, given_connections)),
+        )
+    }
+
+    fn goodbyes(&self) -> Goodbyes {
+        let bytes = |line: &Line| line.0.clone().into_bytes();
+        Goodbyes {
+            default: self.goodbye.as_ref().map(bytes).unwrap_or_default(),
+            by_prefix: self
+                .goodbyes
+                .iter()
+                .map(|(prefix, line)| (prefix.clone().into_bytes(), bytes(line)))
+                .collect(),
+        }
     }
 }
 
@@ -113,13 +316,70 @@ fn writable(directory: &Path) -> bool {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
-    parse_time(text.as_bytes(), TimeUnit::Second).map_err(|error| error.to_string())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn mode(text: &str) -> Result<u32, String> {
-    u32::from_str_radix(text, 8)
-        .ok()
-        .filter(|mode| *mode <= 0o777)
-        .ok_or_else(|| "not an octal mode from 0 to 0777".to_owned())
+    #[test]
+    fn limits_asked_for_stay_within_the_descriptors_there_are() {
+        let number = |limit: Option<usize>| limit.map(Number);
+        for descriptors in [8, 64, 1024, 20_000] {
+            let budget = DescriptorBudget::divide(Some(descriptors));
+            for asked in [
+                (None, None),
+                (Some(1), Some(1)),
+                (Some(700), None),
+                (None, Some(700)),
+                (Some(1_000_000), None),
+                (None, Some(1_000_000)),
+                (Some(1_000_000), Some(1_000_000)),
+            ] {
+                let options = Options {
+                    connection_limit: number(asked.0),
+                    client_limit: number(asked.1),
+                    ..Options::default()
+                };
+                let mut warnings = Vec::new();
+                let given = options.share(budget, Some(descriptors), &mut warnings);
+                let room = budget.connections + budget.clients;
+                assert!(given.0 >= 1 && given.1 >= 1);
+                assert!(
+                    given.0 + given.1 <= room.max(2),
+                    "{descriptors} {asked:?}: {given:?}"
+                );
+                let reduced = [(asked.0, given.0), (asked.1, given.1)]
+                    .iter()
+                    .filter(|(asked, given)| asked.is_some_and(|asked| asked != *given))
+                    .count();
+                assert_eq!(
+                    warnings.len(),
+                    reduced,
+                    "{descriptors} {asked:?}: {warnings:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_says_what_the_command_line_does_not() {
+        let file: Options = toml::from_str(
+            "ttl-limit = 60\nmax-idle = \"1h\"\nwatch = false\nannounce = \"no\"\nmode = \"0666\"\n\
+             allow-user = [\"root\", 12]\ngoodbye = \"QUIT\"\n[goodbyes]\n\"redis:\" = \"\"\n",
+        )
+        .expect("sound");
+        let line = Options::try_parse_from(["scached", "--ttl-limit", "5s", "--order", "newest"])
+            .expect("sound");
+        let (settings, warnings) = line.or(file).settings(None);
+        assert_eq!(warnings, Vec::<String>::new());
+        assert_eq!(settings.ttl_limit, Duration::from_secs(5));
+        assert_eq!(settings.max_idle, Some(Duration::from_secs(3600)));
+        assert!(!settings.watch && !settings.announce && settings.hand_over);
+        assert_eq!(settings.allowed_users, Some(vec![0, 12]));
+        assert_eq!(settings.order, scache_store::Order::Newest);
+        assert_eq!(settings.goodbyes.default, b"QUIT");
+        assert_eq!(
+            settings.goodbyes.by_prefix,
+            [(b"redis:".to_vec(), Vec::new())]
+        );
+    }
 }

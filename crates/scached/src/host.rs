@@ -1,4 +1,4 @@
-//! The surroundings of the engine: the log, master(8), signals.
+//! The surroundings of the engine: the log, master(8) or a service manager, signals.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,6 +12,7 @@ use scache_store::Statistics;
 use crate::kernel::{Linux, Watcher};
 use crate::log::Log;
 use crate::postfix::StatusChannel;
+use crate::standalone::ServiceManager;
 use crate::statistics;
 
 /// The surroundings.
@@ -19,6 +20,7 @@ use crate::statistics;
 pub struct Host {
     log: Rc<Log>,
     master: Option<StatusChannel>,
+    manager: Option<Rc<ServiceManager>>,
     signals: Option<UnixStream>,
     /// When the interval began that the next statistics are of; `None`: nobody wants any.
     interval_began: Option<SystemTime>,
@@ -34,6 +36,7 @@ impl Host {
         Self {
             log,
             master: None,
+            manager: None,
             signals: None,
             interval_began: None,
         }
@@ -42,6 +45,12 @@ impl Host {
     /// Logs statistics, from now on.
     pub fn with_statistics(mut self) -> Self {
         self.interval_began = Some(SystemTime::now());
+        self
+    }
+
+    /// Tells this service manager that the loop goes on, as often as it wants to hear it.
+    pub fn with_service_manager(mut self, manager: Rc<ServiceManager>) -> Self {
+        self.manager = Some(manager);
         self
     }
 
@@ -114,7 +123,14 @@ impl scache_engine::Host for Host {
         }
     }
 
-    fn is_alive(&mut self, _now: Instant) {
+    fn is_alive(&mut self, now: Instant) {
         scache_sys::watchdog::pat();
+        if let Some(manager) = &self.manager {
+            manager.is_alive(now);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.manager.as_ref()?.next_deadline()
     }
 }

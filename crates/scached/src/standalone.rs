@@ -1,13 +1,24 @@
 //! On its own: a socket of its own, options instead of main.cf, standard error instead of a log.
+//!
+//! Under systemd it may be given the socket, says when it is ready, and leaves what it has cached in the
+//! descriptor store.
 
+mod descriptor_store;
 mod options;
+mod passed;
+mod service_manager;
 mod socket;
+mod table;
 mod values;
 
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use scache_engine::{Engine, Transport};
+use scache_engine::{End, Engine, Listener, Settings, Transport};
+use scache_sys::descriptors::Descriptor;
+use scache_sys::sockets::Name;
+use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::failed;
@@ -15,6 +26,8 @@ use crate::host::Host;
 use crate::kernel::{self, Epoll, Linux};
 use crate::log::{Log, Target};
 use options::Options;
+use passed::Passed;
+pub use service_manager::ServiceManager;
 use socket::Socket;
 
 /// Runs the program `scached`. Errors are said on standard error.
@@ -28,48 +41,143 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Where clients come from.
+enum Source {
+    /// A socket of our own.
+    Own(Socket),
+    /// Sockets that stay when we go.
+    Passed,
+}
+
 fn run(options: &Options) -> Result<(), String> {
+    let passed = Passed::adopt()?;
+    let manager = ServiceManager::from_environment()?.map(Rc::new);
     let descriptors = scache_sys::descriptors::raise_limit()
         .map_err(failed("cannot raise the limit on descriptors"))?;
     scache_sys::local_time::load_time_zone();
-    let path = options.socket_path();
-    let socket = Socket::bind(&path, options.socket_mode()).map_err(|error| error.to_string())?;
-    let listener = socket
-        .listener()
-        .and_then(|socket| kernel::listener(socket, Transport::Unix))
-        .map_err(failed("cannot listen"))?;
-    let log = Log::new("scached", Target::None)
-        .with_stderr(true)
-        .with_verbose(options.verbose);
-    let (settings, warnings) = options.settings(descriptors);
+    let log = Rc::new(
+        Log::new("scached", Target::None)
+            .with_stderr(true)
+            .with_verbose(options.verbose),
+    );
+    let (mut settings, warnings) = options.settings(descriptors);
     for warning in warnings {
         log.warning(warning);
     }
-    let ttl = settings.ttl_limit.as_secs();
-    let listeners = vec![listener];
+    let (source, listeners) = listen(options, passed.listeners, &log)?;
+    let stores = settings.hand_over;
+    // Who came after us would listen at a socket of its own, and systemd hold the other.
+    settings.hand_over &= !matches!(source, Source::Passed);
+
     let mut kernel = Linux::new(Epoll::new().map_err(failed("cannot start"))?, &listeners);
-    let log = Rc::new(log);
     let mut host = Host::new(Rc::clone(&log));
+    if let Some(manager) = &manager {
+        host = host.with_service_manager(Rc::clone(manager));
+    }
     host.end_on(&[SIGINT, SIGTERM], &mut kernel)
         .map_err(failed("cannot handle signals"))?;
+    let screen = first_screen(&settings, &names(&source, &listeners), manager.is_some());
     let mut engine =
         Engine::new(settings, kernel, host, listeners).map_err(failed("cannot start"))?;
-    log.screen(&first_screen(&path, ttl));
-    engine.serve().map_err(failed("the event loop failed"))?;
-    engine.leave().map_err(failed("the event loop failed"))?;
-    Ok(())
+    let (entries, warnings) = descriptor_store::take_back(manager.as_deref(), passed.stored);
+    for warning in warnings {
+        log.warning(warning);
+    }
+    engine.put_entries(entries);
+    log.screen(&screen);
+    if let Some(manager) = &manager
+        && let Err(error) = manager.say(&[NotifyState::Ready], None)
+    {
+        log.warning(format_args!(
+            "the service manager was not told of the start: {error}"
+        ));
+    }
+    let end = engine.serve().map_err(failed("the event loop failed"))?;
+    if let Some(manager) = &manager {
+        manager.tell(&[NotifyState::Stopping]);
+        if stores && end == End::Signal {
+            let stored = descriptor_store::store(manager, engine.take_entries());
+            if let Some(warning) = stored.warning {
+                log.warning(warning);
+            }
+            let connections = stored.connections;
+            log.verbose(format_args!(
+                "left {connections} connections to the service manager"
+            ));
+            engine.put_entries(stored.left);
+        }
+    }
+    engine.leave().map_err(failed("the event loop failed"))
 }
 
-/// What somebody sees who starts the program for the first time.
-fn first_screen(path: &std::path::Path, ttl: u64) -> String {
-    let path = path.display();
+/// Listens: at what was passed, else at a socket of our own.
+fn listen(
+    options: &Options,
+    passed: Vec<std::os::fd::OwnedFd>,
+    log: &Log,
+) -> Result<(Source, Vec<Listener<Descriptor>>), String> {
+    let cannot_listen = failed("cannot listen");
+    if !passed.is_empty() {
+        if options.says_socket() {
+            log.warning(
+                "socket, mode: not used, for the service manager passed a socket: say \
+                 ListenStream= and SocketMode= in its unit instead",
+            );
+        }
+        let listeners: Result<Vec<_>, _> = passed
+            .into_iter()
+            .map(|socket| kernel::listener(socket, Transport::Unix))
+            .collect();
+        return Ok((Source::Passed, listeners.map_err(cannot_listen)?));
+    }
+    let (path, mode) = (options.socket_path(), options.socket_mode());
+    let source = Source::Own(Socket::bind(&path, mode).map_err(|error| error.to_string())?);
+    let listeners: Result<Vec<_>, _> = source
+        .socket()
+        .map(|socket| kernel::listener(socket.listener()?, Transport::Unix))
+        .into_iter()
+        .collect();
+    Ok((source, listeners.map_err(cannot_listen)?))
+}
+
+impl Source {
+    fn socket(&self) -> Option<&Socket> {
+        match self {
+            Self::Own(socket) => Some(socket),
+            Self::Passed => None,
+        }
+    }
+}
+
+/// Where clients find us, in words.
+fn names(source: &Source, listeners: &[Listener<Descriptor>]) -> String {
+    if let Some(socket) = source.socket() {
+        return socket.path().display().to_string();
+    }
+    let names: Vec<_> = listeners
+        .iter()
+        .map(|listener| {
+            Name::of_listener(listener.socket.as_fd())
+                .map_or_else(|| "(no name)".to_owned(), |name| name.to_string())
+        })
+        .collect();
+    names.join(", ")
+}
+
+/// What somebody sees who starts the program for the first time; of a service one line is enough.
+fn first_screen(settings: &Settings, place: &str, is_service: bool) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let first = format!("scached {version}: listening on {place}\n");
+    if is_service {
+        return first;
+    }
+    let ttl = settings.ttl_limit.as_secs();
     format!(
-        "scached {version}: listening on {path}
+        "{first}\
 Connections stay cached for {ttl} s at most (--ttl-limit).
-To see that it answers:  printf 'request\\0find_endp\\0label\\0x\\0\\0' | nc -N -U {path} | tr '\\0' ' '
+To see that it answers:  printf 'request\\0find_endp\\0label\\0x\\0\\0' | nc -N -U {place} | tr '\\0' ' '
 To use it from Rust:     the crate scache-client; from elsewhere: docs/PROTOCOL.md
 To end it:               Ctrl-C
-",
-        version = env!("CARGO_PKG_VERSION"),
+"
     )
 }

@@ -2,5 +2,7 @@
 
 mod daemon;
 mod log;
+mod manager;
 mod options;
 mod service;
+mod systemd;

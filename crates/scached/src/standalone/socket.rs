@@ -71,6 +71,11 @@ impl Socket {
         })
     }
 
+    /// Where it listens.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Another descriptor of the listening socket.
     pub(super) fn listener(&self) -> io::Result<OwnedFd> {
         self.listener.as_fd().try_clone_to_owned()

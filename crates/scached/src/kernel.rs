@@ -25,6 +25,8 @@ pub struct Linux<W> {
     watcher: W,
     /// The names of the sockets that we listen on, or listened on.
     names: Vec<Name>,
+    /// Where the next process will listen, if not at the first of these.
+    successor: Option<Name>,
 }
 
 /// A way to wait for events.
@@ -58,7 +60,17 @@ impl<W: Watcher> Linux<W> {
             .iter()
             .filter_map(|listener| Name::of_listener(listener.socket.as_fd()))
             .collect();
-        Self { watcher, names }
+        Self {
+            watcher,
+            names,
+            successor: None,
+        }
+    }
+
+    /// The next process will listen there: a socket file may have been renamed since it was bound.
+    pub fn with_successor(mut self, name: Name) -> Self {
+        self.successor = Some(name);
+        self
     }
 
     /// Asks for events of something that is the host's, under a number of its own.
@@ -110,7 +122,8 @@ impl<W: Watcher> Kernel for Linux<W> {
     }
 
     fn connect_to_successor(&mut self) -> Result<Descriptor, Failure> {
-        let name = self.names.first().ok_or(Failure::Unsupported)?;
+        let name = self.successor.as_ref().or(self.names.first());
+        let name = name.ok_or(Failure::Unsupported)?;
         name.connect().map(Descriptor::from).map_err(failure)
     }
 

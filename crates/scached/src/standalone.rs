@@ -1,7 +1,7 @@
 //! On its own: a socket of its own, options instead of main.cf, standard error instead of a log.
 //!
 //! Under systemd it may be given the socket, says when it is ready, and leaves what it has cached in the
-//! descriptor store.
+//! descriptor store. Without it, the next daemon takes over.
 
 mod descriptor_store;
 mod options;
@@ -9,6 +9,7 @@ mod passed;
 mod service_manager;
 mod socket;
 mod table;
+mod takeover;
 mod values;
 
 use std::os::fd::AsFd;
@@ -29,6 +30,7 @@ use options::Options;
 use passed::Passed;
 pub use service_manager::ServiceManager;
 use socket::Socket;
+use takeover::{Place, Takeover};
 
 /// Runs the program `scached`. Errors are said on standard error.
 pub fn main() -> ExitCode {
@@ -45,6 +47,8 @@ pub fn main() -> ExitCode {
 enum Source {
     /// A socket of our own.
     Own(Socket),
+    /// One in the place of another daemon's, which has not been asked yet.
+    Displacing(Takeover),
     /// Sockets that stay when we go.
     Passed,
 }
@@ -70,6 +74,10 @@ fn run(options: &Options) -> Result<(), String> {
     settings.hand_over &= !matches!(source, Source::Passed);
 
     let mut kernel = Linux::new(Epoll::new().map_err(failed("cannot start"))?, &listeners);
+    if let Some(path) = source.socket().map(Socket::path) {
+        kernel =
+            kernel.with_successor(Name::of_path(path).map_err(failed("cannot name the socket"))?);
+    }
     let mut host = Host::new(Rc::clone(&log));
     if let Some(manager) = &manager {
         host = host.with_service_manager(Rc::clone(manager));
@@ -84,6 +92,8 @@ fn run(options: &Options) -> Result<(), String> {
         log.warning(warning);
     }
     engine.put_entries(entries);
+    // Its file stays as long as we listen there.
+    let _socket = source.settle()?;
     log.screen(&screen);
     if let Some(manager) = &manager
         && let Err(error) = manager.say(&[NotifyState::Ready], None)
@@ -118,6 +128,13 @@ fn listen(
 ) -> Result<(Source, Vec<Listener<Descriptor>>), String> {
     let cannot_listen = failed("cannot listen");
     if !passed.is_empty() {
+        if options.takeover {
+            return Err(
+                "--takeover: the service manager passed a socket, whose daemon it restarts \
+                 itself: leave the option out"
+                    .to_owned(),
+            );
+        }
         if options.says_socket() {
             log.warning(
                 "socket, mode: not used, for the service manager passed a socket: say \
@@ -131,7 +148,14 @@ fn listen(
         return Ok((Source::Passed, listeners.map_err(cannot_listen)?));
     }
     let (path, mode) = (options.socket_path(), options.socket_mode());
-    let source = Source::Own(Socket::bind(&path, mode).map_err(|error| error.to_string())?);
+    let source = if options.takeover {
+        match takeover::begin(&path, mode).map_err(|error| error.to_string())? {
+            Place::Free(socket) => Source::Own(socket),
+            Place::Taken(takeover) => Source::Displacing(takeover),
+        }
+    } else {
+        Source::Own(Socket::bind(&path, mode).map_err(|error| error.to_string())?)
+    };
     let listeners: Result<Vec<_>, _> = source
         .socket()
         .map(|socket| kernel::listener(socket.listener()?, Transport::Unix))
@@ -144,7 +168,17 @@ impl Source {
     fn socket(&self) -> Option<&Socket> {
         match self {
             Self::Own(socket) => Some(socket),
+            Self::Displacing(takeover) => takeover.socket(),
             Self::Passed => None,
+        }
+    }
+
+    /// From now on this is the only daemon there.
+    fn settle(self) -> Result<Option<Socket>, String> {
+        match self {
+            Self::Own(socket) => Ok(Some(socket)),
+            Self::Displacing(takeover) => takeover.ask().map_err(|error| error.to_string()),
+            Self::Passed => Ok(None),
         }
     }
 }

@@ -6,3 +6,4 @@ mod manager;
 mod options;
 mod service;
 mod systemd;
+mod takeover;

@@ -339,6 +339,9 @@ fn what_is_passed_and_of_no_use_is_named() {
         "{said}"
     );
     let (manager, _path) = self::manager(0);
+    let (code, said) = manager.start(&["--takeover"]).end();
+    assert_eq!(code, Some(1));
+    assert!(said.contains("--takeover"), "{said}");
     let mut daemon = manager.start(&["--mode", "0666"]);
     let warning = daemon.wait_for("warning");
     assert!(warning.contains("SocketMode="), "{warning}");

@@ -1,7 +1,8 @@
 //! The socket file of a daemon on its own.
 //!
 //! A file left by a daemon that is gone is replaced, one that a live daemon listens on is not, and
-//! nothing else that may be at the path is ever removed.
+//! nothing else that may be at the path is ever removed. A socket that takes the place of another one is made
+//! beside it, and the two files change names: at no moment is there none.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,6 +30,8 @@ pub(super) enum SocketError {
     NotASocket(PathBuf),
     #[error("{} belongs to another user, who could take the socket away: choose a path in a directory of your own with --socket", .0.display())]
     NotOurs(PathBuf),
+    #[error("{} cannot change places with a socket beside it: {error}: stop the daemon there and start without --takeover, or choose a path on another file system with --socket", .path.display())]
+    Exchange { path: PathBuf, error: io::Error },
     #[error("cannot create {}: {error}: choose a path in a directory you may write to with --socket", .path.display())]
     Create { path: PathBuf, error: io::Error },
 }
@@ -42,10 +45,6 @@ impl Socket {
         if path.as_os_str().len() > LONGEST_PATH {
             return Err(SocketError::TooLong(path.to_owned()));
         }
-        let cannot_create = |error| SocketError::Create {
-            path: path.to_owned(),
-            error,
-        };
         if let Some(directory) = path.parent()
             && !directory.as_os_str().is_empty()
             && !directory.exists()
@@ -54,15 +53,42 @@ impl Socket {
                 .recursive(true)
                 .mode(0o700)
                 .create(directory)
-                .map_err(cannot_create)?;
+                .map_err(|error| SocketError::create(path, error))?;
         }
         if !is_trustworthy(path) {
             return Err(SocketError::NotOurs(path.to_owned()));
         }
         remove_stale(path)?;
+        Self::bind_here(path, mode)
+    }
+
+    /// Listens at `path`, where another daemon does. Its socket stays where it was, under another name, until
+    /// it is known whether that daemon gives way.
+    pub(super) fn displace(path: &Path, mode: u32) -> Result<Displaced, SocketError> {
+        if !is_trustworthy(path) {
+            return Err(SocketError::NotOurs(path.to_owned()));
+        }
+        let aside = path.with_file_name(format!(".scache.{}", std::process::id()));
+        if aside.as_os_str().len() > LONGEST_PATH {
+            return Err(SocketError::TooLong(path.to_owned()));
+        }
+        remove_stale(&aside)?;
+        let mut socket = Self::bind_here(&aside, mode)?;
+        exchange(path, &aside).map_err(|error| SocketError::Exchange {
+            path: path.to_owned(),
+            error,
+        })?;
+        path.clone_into(&mut socket.path);
+        Ok(Displaced {
+            socket: Some(socket),
+            aside,
+        })
+    }
+
+    fn bind_here(path: &Path, mode: u32) -> Result<Self, SocketError> {
         let listener = bind_with_mode(path, mode).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => SocketError::InUse(path.to_owned()),
-            _ => cannot_create(error),
+            _ => SocketError::create(path, error),
         })?;
         Ok(Self {
             listener,
@@ -91,6 +117,53 @@ impl Drop for Socket {
     }
 }
 
+/// A socket in the place of another one, which gets its place back if nothing else is decided.
+#[derive(Debug)]
+pub(super) struct Displaced {
+    socket: Option<Socket>,
+    /// The name that the other one has meanwhile.
+    aside: PathBuf,
+}
+
+impl Displaced {
+    /// The socket in its place.
+    pub(super) fn socket(&self) -> Option<&Socket> {
+        self.socket.as_ref()
+    }
+
+    /// The other daemon gives way: its file goes.
+    pub(super) fn keep(mut self) -> Option<Socket> {
+        // Nothing is lost if it stays.
+        let _ = std::fs::remove_file(&self.aside);
+        self.socket.take()
+    }
+}
+
+impl Drop for Displaced {
+    fn drop(&mut self) {
+        if let Some(mut socket) = self.socket.take()
+            && exchange(&socket.path, &self.aside).is_ok()
+        {
+            std::mem::swap(&mut socket.path, &mut self.aside);
+        }
+    }
+}
+
+impl SocketError {
+    fn create(path: &Path, error: io::Error) -> Self {
+        Self::Create {
+            path: path.to_owned(),
+            error,
+        }
+    }
+}
+
+/// Lets two files change names, in one step.
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
+}
+
 /// Binds with nobody allowed, then sets the mode: at no moment can anybody connect whom the mode
 /// keeps out.
 fn bind_with_mode(path: &Path, mode: u32) -> io::Result<UnixListener> {
@@ -114,10 +187,7 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     }
     match UnixStream::connect(path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| SocketError::Create {
-                path: path.to_owned(),
-                error,
-            })
+            std::fs::remove_file(path).map_err(|error| SocketError::create(path, error))
         }
         // A full backlog or a lack of permission is a daemon as well.
         _ => Err(SocketError::InUse(path.to_owned())),
@@ -166,6 +236,23 @@ mod tests {
         assert!(matches!(refused, SocketError::InUse(_)), "{refused}");
         drop(live);
         assert!(!path.exists());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_socket_that_is_displaced_gets_its_place_back_or_goes() {
+        let directory = directory("displaced");
+        let path = directory.join("s");
+        let first = Socket::bind(&path, 0o600).unwrap();
+        drop(Socket::displace(&path, 0o600).unwrap());
+        assert_eq!(identity(&path), first.identity);
+        let second = Socket::displace(&path, 0o660).unwrap().keep().unwrap();
+        assert_eq!(identity(&path), second.identity);
+        drop(first);
+        assert_eq!(identity(&path), second.identity);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+        drop(second);
+        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
         std::fs::remove_dir_all(directory).unwrap();
     }
 

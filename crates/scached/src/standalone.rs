@@ -110,10 +110,12 @@ fn run(options: &Options) -> Result<(), String> {
             if let Some(warning) = stored.warning {
                 log.warning(warning);
             }
-            let connections = stored.connections;
-            log.verbose(format_args!(
-                "left {connections} connections to the service manager"
-            ));
+            if stored.connections > 0 {
+                log.verbose(format_args!(
+                    "left {} connections to the service manager",
+                    stored.connections
+                ));
+            }
             engine.put_entries(stored.left);
         }
     }

@@ -2,9 +2,12 @@
 
 use std::io::{Read, pipe};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{Mode, OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use scache_client::Client;
 use scache_tests::fake_master::built;
 
@@ -15,7 +18,11 @@ const REQUESTS: usize = 2000;
 
 /// Starts a daemon that has much to say, with this standard error.
 fn start(path: &std::path::Path, stderr: OwnedFd) -> Daemon {
-    let child = Command::new(built("scached"))
+    spawn(Command::new(built("scached")), path, stderr)
+}
+
+fn spawn(mut command: Command, path: &std::path::Path, stderr: OwnedFd) -> Daemon {
+    let child = command
         .args(["--socket", text(path), "--verbose", "--ttl-limit", "1h"])
         .stderr(Stdio::from(stderr))
         .spawn()
@@ -66,6 +73,39 @@ fn a_socket_that_nobody_reads_holds_nobody_up_and_lost_lines_are_counted() {
     keep_busy(&path);
     let rest = last_words(daemon, reader);
     assert!(rest.contains("log lines were lost"), "{rest}");
+}
+
+#[test]
+fn a_pipe_of_another_user_is_not_waited_for_either() {
+    const USER: u32 = 60_001;
+    let (directory, path) = place();
+    // Where that user may read it.
+    let program = directory.path().join("scached");
+    std::fs::copy(built("scached"), &program).expect("copied");
+    chown(directory.path(), Some(USER), None).expect("the tests run as root");
+    let (reader, writer) = pipe().expect("a pipe");
+    let mut command = Command::new(program);
+    command.uid(USER).gid(USER);
+    let daemon = spawn(command, &path, writer.into());
+    keep_busy(&path);
+    let rest = last_words(daemon, reader);
+    assert!(rest.contains("log lines were lost"), "{rest}");
+}
+
+#[test]
+fn a_terminal_that_somebody_stopped_holds_nobody_up() {
+    let (_directory, path) = place();
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&terminal).expect("granted");
+    unlockpt(&terminal).expect("unlocked");
+    let name = ptsname(&terminal, Vec::new()).expect("a name");
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let theirs = rustix::fs::open(&name, flags, Mode::empty()).expect("opened");
+    let daemon = start(&path, theirs);
+    // Ctrl-S.
+    rustix::io::write(&terminal, &[0x13]).expect("typed");
+    keep_busy(&path);
+    assert_eq!(daemon.terminate().0, Some(0));
 }
 
 #[test]

@@ -6,7 +6,6 @@
 //! none again. Nor is the batch's time short: a kernel that has to set its clock for each wait takes longer
 //! over that than over everything else.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use scache_proto::request::Request;
@@ -69,8 +68,6 @@ pub(crate) struct Cache<D> {
     goodbyes: Goodbyes,
     partings: Partings<D>,
     counters: Counters,
-    /// What peers said whose connections were released for it, in that order.
-    said: VecDeque<Box<[u8]>>,
     line: Vec<u8>,
 }
 
@@ -88,6 +85,9 @@ enum Look {
 impl<D> Cache<D> {
     /// How long a connection may idle before it is watched.
     const BATCH: Duration = Duration::from_millis(50);
+
+    /// How many connections are parted from in one go: thousands may expire in one moment.
+    const PARTINGS_AT_ONCE: usize = 64;
 
     /// For how many connections of a batch memory is kept.
     const KEPT_UNWATCHED: usize = 1024;
@@ -108,7 +108,6 @@ impl<D> Cache<D> {
             goodbyes: settings.goodbyes.clone(),
             partings: Partings::new(settings.parting_limit, settings.goodbye_timeout),
             counters: Counters::default(),
-            said: VecDeque::new(),
             line: Vec::new(),
         }
     }
@@ -144,12 +143,12 @@ impl<D> Cache<D> {
         request: Request<'_>,
     ) -> Answer<HandedOut<D>> {
         let now = pass.now;
-        let (watch, said) = (self.watch, &mut self.said);
+        let watch = self.watch;
         let judge = |kept: &Kept<D>| {
             if !watch {
                 return None;
             }
-            match look(&mut *pass.kernel, &kept.descriptor, said) {
+            match look(pass.kernel, &kept.descriptor) {
                 Look::Dead(reason) => Some(reason),
                 Look::Alive | Look::Unknown => None,
             }
@@ -214,7 +213,7 @@ impl<D> Cache<D> {
         self.store.expire(pass.now);
         self.settle(pass);
         if self.watch_at.is_some_and(|at| at <= pass.now) {
-            self.watch_batch(pass.kernel);
+            self.watch_batch(pass);
         }
         self.partings.expire(pass.kernel, pass.now);
     }
@@ -232,7 +231,7 @@ impl<D> Cache<D> {
         let Some(kept) = self.store.connection(id) else {
             return;
         };
-        match look(pass.kernel, &kept.descriptor, &mut self.said) {
+        match look(pass.kernel, &kept.descriptor) {
             Look::Alive => {}
             Look::Unknown => {
                 kept.watched = false;
@@ -370,7 +369,7 @@ impl<D> Cache<D> {
         if !self.watch {
             return Ok(());
         }
-        match look(kernel, &kept.descriptor, &mut self.said) {
+        match look(kernel, &kept.descriptor) {
             Look::Dead(reason) => Err(reason),
             Look::Alive | Look::Unknown => Ok(()),
         }
@@ -388,14 +387,16 @@ impl<D> Cache<D> {
             reason,
         } = released;
         self.counters.released(reason);
-        let said = match reason {
-            Reason::Spoke => self.said.pop_front().unwrap_or_default(),
-            _ => Box::default(),
+        let mut said = [0; SAID_BYTES];
+        let length = match reason {
+            // It is still there to be read.
+            Reason::Spoke => pass.kernel.peek(&kept.descriptor, &mut said).unwrap_or(0),
+            _ => 0,
         };
         pass.host.note(Note::Released {
             endpoint: &endpoint,
             reason,
-            said: &said,
+            said: &said[..length],
         });
         let is_dead = matches!(reason, Reason::Closed | Reason::Reset | Reason::Spoke);
         if is_dead || !self.say_goodbye(pass.kernel, &endpoint, &kept.descriptor) {
@@ -407,7 +408,12 @@ impl<D> Cache<D> {
             .insert(pass.kernel, pass.now, kept.descriptor, kept.watched);
     }
 
-    /// When there is something to do next.
+    /// Whether connections that the store let go of wait to be parted from.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.store.has_released()
+    }
+
+    /// When there is something to do next, unless it is behind.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         [
             self.store.next_deadline(),
@@ -447,20 +453,32 @@ impl<D> Cache<D> {
         }
     }
 
-    fn watch_batch<K: Kernel<Descriptor = D>>(&mut self, kernel: &mut K) {
+    fn watch_batch<K: Kernel<Descriptor = D>, H: Host>(&mut self, pass: &mut Pass<'_, K, H>) {
         self.watch_at = None;
-        for id in self.unwatched.drain(..) {
-            if let Some(kept) = self.store.connection(id)
-                && !kept.watched
-            {
-                let token = Token::Kept(key(id));
-                // What cannot be watched is looked at when it is asked for, as far as that goes.
-                kept.watched = kernel
-                    .watch(&kept.descriptor, token, Interest::Readable)
-                    .is_ok();
+        let mut batch = std::mem::take(&mut self.unwatched);
+        for id in batch.drain(..) {
+            let Some(kept) = self.store.connection(id) else {
+                continue;
+            };
+            match look(pass.kernel, &kept.descriptor) {
+                Look::Alive => {
+                    let token = Token::Kept(key(id));
+                    // What the kernel has no room to watch is looked at when it is asked for.
+                    kept.watched = pass
+                        .kernel
+                        .watch(&kept.descriptor, token, Interest::Readable)
+                        .is_ok();
+                }
+                // Somebody's file system may be asked for the events of a file, and take its time.
+                Look::Unknown => {}
+                Look::Dead(reason) => {
+                    self.store.let_go(id, reason);
+                }
             }
         }
-        self.unwatched.shrink_to(Self::KEPT_UNWATCHED);
+        batch.shrink_to(Self::KEPT_UNWATCHED);
+        self.unwatched = batch;
+        self.settle(pass);
     }
 
     fn unwatch<K: Kernel<Descriptor = D>>(&self, kernel: &mut K, kept: &mut Kept<D>) {
@@ -469,9 +487,12 @@ impl<D> Cache<D> {
         }
     }
 
-    /// Does what is to be done about what the store let go of.
+    /// Does what is to be done about what the store let go of, as far as one client may be kept waiting for it.
     fn settle<K: Kernel<Descriptor = D>, H: Host>(&mut self, pass: &mut Pass<'_, K, H>) {
-        while let Some(released) = self.store.poll_released() {
+        for _ in 0..Self::PARTINGS_AT_ONCE {
+            let Some(released) = self.store.poll_released() else {
+                return;
+            };
             self.part(pass, released);
         }
     }
@@ -498,19 +519,11 @@ impl<D> Cache<D> {
     }
 }
 
-/// Looks at an idle connection. What its peer said is kept beside.
-fn look<K: Kernel>(
-    kernel: &mut K,
-    connection: &K::Descriptor,
-    said: &mut VecDeque<Box<[u8]>>,
-) -> Look {
-    let mut first = [0; SAID_BYTES];
-    match kernel.peek(connection, &mut first) {
+/// Looks at an idle connection.
+fn look<K: Kernel>(kernel: &mut K, connection: &K::Descriptor) -> Look {
+    match kernel.peek(connection, &mut [0]) {
         Ok(0) => Look::Dead(Reason::Closed),
-        Ok(bytes) => {
-            said.push_back(first[..bytes].into());
-            Look::Dead(Reason::Spoke)
-        }
+        Ok(_) => Look::Dead(Reason::Spoke),
         // Out of memory says nothing about the connection.
         Err(Failure::WouldBlock | Failure::Exhausted) => Look::Alive,
         Err(Failure::Unsupported) => Look::Unknown,

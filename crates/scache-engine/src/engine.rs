@@ -75,7 +75,7 @@ pub struct Engine<K: Kernel, H> {
     again: BTreeSet<Key>,
     /// Peers for whom the kernel had no room.
     later: BTreeSet<Key>,
-    /// When to try again what the kernel had no room for.
+    /// When to try again what the kernel had no room for, or what somebody had more than enough of.
     retry_at: Option<Instant>,
     /// Nobody is accepted until somebody leaves.
     full: bool,
@@ -217,7 +217,10 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     /// Whether something would be lost if the process ended now.
     pub fn holds_anything(&self) -> bool {
         let counts = self.cache.counts();
-        counts.connections > 0 || counts.bindings > 0 || self.cache.partings() > 0
+        counts.connections > 0
+            || counts.bindings > 0
+            || self.cache.partings() > 0
+            || self.cache.is_behind()
     }
 
     /// One round: waits for events, serves them, then does what is due. Says how far it has come.
@@ -393,7 +396,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 self.tell_succession(failed, now);
             }
         }
-        if self.succession.is_none() && self.cache.partings() == 0 {
+        if self.succession.is_none() && self.cache.partings() == 0 && !self.cache.is_behind() {
             self.phase = Phase::Left;
         }
     }
@@ -410,7 +413,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     }
 
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        if !self.again.is_empty() {
+        if !self.again.is_empty() || self.cache.is_behind() {
             return Some(Duration::ZERO);
         }
         let serving = self.phase == Phase::Serving;
@@ -429,6 +432,12 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         .flatten()
         .min();
         soonest.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// Tries again, in so long, what could not be done now.
+    fn retry_in(&mut self, pause: Duration, now: Instant) {
+        let retry_at = now + pause;
+        self.retry_at = Some(self.retry_at.map_or(retry_at, |at| at.min(retry_at)));
     }
 
     fn idle_at(&self) -> Option<Instant> {

@@ -1,6 +1,6 @@
 //! Connections that goodbye was said to: they wait for the answer, and not for long.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -10,13 +10,18 @@ use crate::{Failure, Interest, Kernel, Key, Token};
 /// Connections that goodbye was said to.
 #[derive(Debug)]
 pub(crate) struct Partings<D> {
-    /// Each with its generation.
-    waiting: Slab<(u32, D)>,
-    /// The first to be given up first: all wait for as long.
-    deadlines: VecDeque<(Instant, Key)>,
+    waiting: Slab<Parting<D>>,
+    deadlines: BTreeSet<(Instant, Key)>,
     generation: u32,
     limit: usize,
     patience: Duration,
+}
+
+#[derive(Debug)]
+struct Parting<D> {
+    generation: u32,
+    deadline: Instant,
+    connection: D,
 }
 
 /// How often an answer is read from before its end is not waited for any more.
@@ -26,7 +31,7 @@ impl<D> Partings<D> {
     pub(crate) fn new(limit: usize, patience: Duration) -> Self {
         Self {
             waiting: Slab::new(),
-            deadlines: VecDeque::new(),
+            deadlines: BTreeSet::new(),
             generation: 0,
             limit: limit.max(1),
             patience,
@@ -55,8 +60,13 @@ impl<D> Partings<D> {
         } else {
             kernel.watch(&connection, token, Interest::Readable)
         };
-        place.insert((self.generation, connection));
-        self.deadlines.push_back((now + self.patience, key));
+        let deadline = now + self.patience;
+        place.insert(Parting {
+            generation: self.generation,
+            deadline,
+            connection,
+        });
+        self.deadlines.insert((deadline, key));
     }
 
     /// Something can be read. Whether that was the answer.
@@ -66,11 +76,7 @@ impl<D> Partings<D> {
         key: Key,
         buffer: &mut [u8],
     ) -> bool {
-        let Some((_, connection)) = self
-            .waiting
-            .get(key.slot as usize)
-            .filter(|(generation, _)| *generation == key.generation)
-        else {
+        let Some(Parting { connection, .. }) = self.find(key) else {
             return false;
         };
         let mut answered = false;
@@ -90,28 +96,24 @@ impl<D> Partings<D> {
         answered
     }
 
-    /// Closes the connection that has waited longest. Whether there was one.
+    /// Closes the connection that is the first to be given up. Whether there was one.
     pub(crate) fn close_first<K: Kernel<Descriptor = D>>(&mut self, kernel: &mut K) -> bool {
-        while let Some((_, key)) = self.deadlines.pop_front() {
-            if self.close(kernel, key) {
-                return true;
-            }
+        let first = self.deadlines.first().copied();
+        if let Some((_, key)) = first {
+            self.close(kernel, key);
         }
-        false
+        first.is_some()
     }
 
     /// Closes those that have waited long enough.
     pub(crate) fn expire<K: Kernel<Descriptor = D>>(&mut self, kernel: &mut K, now: Instant) {
-        while let Some((deadline, key)) = self.deadlines.front().copied()
-            && (deadline <= now || !self.is_waiting(key))
-        {
-            self.deadlines.pop_front();
-            self.close(kernel, key);
+        while self.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.close_first(kernel);
         }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.deadlines.front().map(|(deadline, _)| *deadline)
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -122,23 +124,24 @@ impl<D> Partings<D> {
     pub(crate) fn hurry(&mut self, now: Instant, patience: Duration) {
         self.limit = usize::MAX;
         self.patience = self.patience.min(patience);
-        for (deadline, _) in &mut self.deadlines {
-            *deadline = (*deadline).min(now + patience);
+        let latest = now + patience;
+        for (_, key) in self.deadlines.split_off(&(latest, Key::FIRST)) {
+            self.waiting[key.slot as usize].deadline = latest;
+            self.deadlines.insert((latest, key));
         }
     }
 
-    fn is_waiting(&self, key: Key) -> bool {
+    fn find(&self, key: Key) -> Option<&Parting<D>> {
         self.waiting
             .get(key.slot as usize)
-            .is_some_and(|(generation, _)| *generation == key.generation)
+            .filter(|parting| parting.generation == key.generation)
     }
 
-    fn close<K: Kernel<Descriptor = D>>(&mut self, kernel: &mut K, key: Key) -> bool {
-        let waits = self.is_waiting(key);
-        if waits {
-            let (_, connection) = self.waiting.remove(key.slot as usize);
-            kernel.unwatch(&connection);
+    fn close<K: Kernel<Descriptor = D>>(&mut self, kernel: &mut K, key: Key) {
+        if self.find(key).is_some() {
+            let parting = self.waiting.remove(key.slot as usize);
+            self.deadlines.remove(&(parting.deadline, key));
+            kernel.unwatch(&parting.connection);
         }
-        waits
     }
 }

@@ -29,6 +29,12 @@ pub struct Key {
 const KIND_BITS: u32 = 3;
 
 impl Key {
+    /// Before all others in their order.
+    pub(crate) const FIRST: Self = Self {
+        slot: 0,
+        generation: 0,
+    };
+
     /// More places than there can be descriptors.
     pub const SLOTS: u32 = 1 << (32 - KIND_BITS);
 

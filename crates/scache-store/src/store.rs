@@ -291,6 +291,11 @@ impl<H> Store<H> {
         self.released.pop_front()
     }
 
+    /// Whether [`Store::poll_released`] has something to give.
+    pub fn has_released(&self) -> bool {
+        !self.released.is_empty()
+    }
+
     /// When [`Store::expire`] has something to do next.
     pub fn next_deadline(&self) -> Option<Instant> {
         let soonest = [&self.binding_deadlines, &self.connection_deadlines]

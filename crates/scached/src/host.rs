@@ -96,10 +96,9 @@ impl scache_engine::Host for Host {
         if last {
             self.log.begin_last_words();
         }
-        if let Some(began) = self.interval_began.replace(SystemTime::now()) {
-            statistics::log(&self.log, began, interval);
-        } else {
-            self.interval_began = None;
+        if let Some(began) = &mut self.interval_began {
+            statistics::log(&self.log, *began, interval);
+            *began = SystemTime::now();
         }
         if last {
             self.log.tell_dropped();

@@ -38,7 +38,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Where lines go.
 #[derive(Debug)]
 pub struct Log {
-    tag: String,
+    name: String,
     target: RefCell<Option<Datagrams>>,
     stderr: RefCell<Option<Stderr>>,
     verbose: bool,
@@ -63,9 +63,8 @@ pub enum Target<'a> {
 }
 
 impl Log {
-    /// A log whose lines bear `tag`. The socket is opened now, so that chroot(2) can follow.
+    /// A log whose lines bear `tag` and the number of the process that writes them. The socket is opened now, so that chroot(2) can follow.
     pub fn new(tag: &str, target: Target<'_>) -> Self {
-        let tag = format!("{tag}[{}]", std::process::id());
         let target = match target {
             Target::None => None,
             Target::Syslog(facility) => Some(Datagrams::open(
@@ -78,7 +77,7 @@ impl Log {
             }
         };
         Self {
-            tag,
+            name: tag.to_owned(),
             target: RefCell::new(target),
             stderr: RefCell::default(),
             verbose: false,
@@ -118,14 +117,15 @@ impl Log {
                 }
             })
             .collect();
-        let on_stderr = self.stderr.borrow_mut().as_mut().map(|stderr| {
-            let name = self.tag.split('[').next().unwrap_or_default();
-            stderr.write(&format!("{name}: {text}"))
-        });
+        let on_stderr = self
+            .stderr
+            .borrow_mut()
+            .as_mut()
+            .map(|stderr| stderr.write(&format!("{}: {text}", self.name)));
         let target = &mut *self.target.borrow_mut();
         let in_log = target
             .as_mut()
-            .map(|target| target.write(severity, &self.tag, &text));
+            .map(|target| target.write(severity, &self.tag(), &text));
         // Beside a log, standard error is a courtesy.
         if in_log.or(on_stderr) == Some(false) {
             self.dropped.set(self.dropped.get() + 1);
@@ -168,7 +168,7 @@ impl Log {
         }
     }
 
-    /// From now on lines may be waited for, each for a second at most: the loop has ended.
+    /// For a second from now lines may be waited for: the loop has ended.
     pub fn begin_last_words(&self) {
         if let Some(target) = &mut *self.target.borrow_mut() {
             target.wait();
@@ -188,11 +188,16 @@ impl Log {
     /// A line made now and its descriptor, for a signal handler to write.
     pub fn prepared(&self, severity: Severity, text: &str) -> (Option<OwnedFd>, Vec<u8>) {
         match &*self.target.borrow() {
-            Some(target) => target.prepared(severity, &self.tag, text),
+            Some(target) => target.prepared(severity, &self.tag(), text),
             None => {
                 let stderr = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stderr(), 3).ok();
                 (stderr, format!("{text}\n").into_bytes())
             }
         }
+    }
+
+    /// The name and the number of this process, which may have been divided since the start.
+    fn tag(&self) -> String {
+        format!("{}[{}]", self.name, std::process::id())
     }
 }

@@ -1,7 +1,7 @@
 //! Clients of the loop: they come, have their turns, and go.
 
 use std::cmp::Reverse;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Engine, PAUSE, Transport};
 use crate::cache::Pass;
@@ -9,6 +9,9 @@ use crate::client::{Client, Next, Turn};
 use crate::handoff::{HandOff, Progress};
 use crate::peers::Peer;
 use crate::{Complaint, End, Failure, Host, Interest, Kernel, Key, Note, Token};
+
+/// How many are accepted in one go: those who connect and leave again must not keep the others waiting.
+const ACCEPTS_AT_ONCE: usize = 64;
 
 /// How many cached connections may make room for clients in one go: when the whole system is out of
 /// descriptors, what is given up here is taken elsewhere.
@@ -18,7 +21,10 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     /// Accepts who waits. `somebody`: an event said that somebody does.
     pub(super) fn accept(&mut self, place: u32, now: Instant, mut somebody: bool) {
         let mut evictions = 0;
-        while let Some(listener) = self.listeners.get(place as usize) {
+        for _ in 0..ACCEPTS_AT_ONCE {
+            let Some(listener) = self.listeners.get(place as usize) else {
+                return;
+            };
             if self.peers.len() >= self.settings.client_limit.max(1) {
                 self.full = true;
                 if somebody {
@@ -37,12 +43,13 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 }
                 Err(_) => {
                     self.host.complain(now, Complaint::Accept);
-                    self.retry_at = now.checked_add(PAUSE);
+                    self.retry_in(PAUSE, now);
                     return;
                 }
             }
             somebody = false;
         }
+        self.retry_in(Duration::ZERO, now);
     }
 
     /// Begins to serve a peer.
@@ -107,8 +114,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             }
             Next::Later => {
                 self.later.insert(key);
-                let retry_at = now + PAUSE;
-                self.retry_at = Some(self.retry_at.map_or(retry_at, |at| at.min(retry_at)));
+                self.retry_in(PAUSE, now);
                 self.queue_deadline(key);
             }
             Next::Readable | Next::Writable => {
@@ -237,7 +243,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             self.idle_since = Some(now);
         }
         if std::mem::take(&mut self.full) {
-            self.retry_at = Some(now);
+            self.retry_in(Duration::ZERO, now);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::net::{SendFlags, send};
 use scache_sys::local_time::LocalTime;
@@ -69,7 +69,7 @@ pub(super) enum Format {
 /// The longest text postlogd(8) is sent, in bytes.
 const POSTLOG_TEXT_BYTES: usize = 2000;
 
-/// How long last words may wait for a full socket.
+/// How long last words may wait for a full socket, all of them together.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A socket that takes lines.
@@ -78,7 +78,8 @@ pub(super) struct Datagrams {
     path: PathBuf,
     format: Format,
     socket: Option<UnixDatagram>,
-    wait: bool,
+    /// Until when lines may be waited for.
+    wait_until: Option<Instant>,
 }
 
 impl Datagrams {
@@ -87,7 +88,7 @@ impl Datagrams {
             path: path.to_owned(),
             format,
             socket: None,
-            wait: false,
+            wait_until: None,
         };
         datagrams.connect();
         datagrams
@@ -100,8 +101,9 @@ impl Datagrams {
         self.send(&line) || (self.connect() && self.send(&line))
     }
 
+    /// Lets lines be waited for, all of them together for [`PATIENCE`].
     pub(super) fn wait(&mut self) {
-        self.wait = true;
+        self.wait_until.get_or_insert(Instant::now() + PATIENCE);
     }
 
     pub(super) fn prepared(
@@ -120,7 +122,6 @@ impl Datagrams {
     fn connect(&mut self) -> bool {
         let connected = UnixDatagram::unbound().and_then(|socket| {
             socket.connect(&self.path)?;
-            socket.set_write_timeout(Some(PATIENCE))?;
             Ok(socket)
         });
         // Behind chroot(2) the path may be out of reach: then the socket from before is all there is.
@@ -134,11 +135,18 @@ impl Datagrams {
     }
 
     fn send(&self, line: &[u8]) -> bool {
+        let Some(socket) = &self.socket else {
+            return false;
+        };
+        let left = self
+            .wait_until
+            .map(|until| until.saturating_duration_since(Instant::now()))
+            .filter(|left| !left.is_zero());
         let mut flags = SendFlags::NOSIGNAL;
-        flags.set(SendFlags::DONTWAIT, !self.wait);
-        self.socket
-            .as_ref()
-            .is_some_and(|socket| send(socket, line, flags).is_ok())
+        // The timeout belongs to this socket, which is nobody else's.
+        let may_wait = left.is_some() && socket.set_write_timeout(left).is_ok();
+        flags.set(SendFlags::DONTWAIT, !may_wait);
+        send(socket, line, flags).is_ok()
     }
 }
 
@@ -213,6 +221,22 @@ mod tests {
         drop(reader);
         assert!(!log.write(Severity::Info, "t", "nobody reads"));
         std::fs::remove_file(&directory).unwrap();
+    }
+
+    #[test]
+    fn last_words_are_waited_for_but_all_together_not_long() {
+        let path = std::env::temp_dir().join(format!("scache-words-{}", std::process::id()));
+        let _reader = UnixDatagram::bind(&path).unwrap();
+        let mut log = Datagrams::open(&path, Format::Syslog(Facility::MAIL));
+        while log.write(Severity::Info, "t", "x") {}
+        log.wait();
+        let began = Instant::now();
+        for _ in 0..100 {
+            assert!(!log.write(Severity::Info, "t", "x"));
+        }
+        let time = began.elapsed();
+        assert!(time >= PATIENCE && time < 50 * PATIENCE, "{time:?}");
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

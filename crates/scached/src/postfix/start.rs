@@ -3,13 +3,14 @@
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{self, Command, ExitCode};
 use std::rc::Rc;
 
-use scache_engine::{Engine, Listener, Transport};
+use rustix::io::Errno;
+use scache_engine::{Engine, Listener, Settings, Transport};
 use scache_maincf::MainCf;
 use scache_sys::descriptors::{Descriptor, adopt};
 use scache_sys::privileges::{self, User};
@@ -37,6 +38,8 @@ const DEFAULT_CONFIG_DIRECTORY: &str = "/etc/postfix";
 /// Runs the program `scache`. A fatal error is one line in the log, and on standard error when there is
 /// somebody to read it.
 pub fn main() -> ExitCode {
+    // Before anything is opened, which could get a number that is taken for one of these.
+    let inherited = Inherited::adopt();
     let mut arguments = env::args_os();
     let process_name = process_name(arguments.next());
     local_time::load_time_zone();
@@ -48,7 +51,7 @@ pub fn main() -> ExitCode {
             }
             prepared
                 .enter()
-                .and_then(|()| prepared.serve(&log))
+                .and_then(|()| prepared.serve(&log, inherited))
                 .map_err(|message| (log, message))
         }
         Err(message) => Err((Rc::new(early_log(&process_name)), message)),
@@ -59,6 +62,30 @@ pub fn main() -> ExitCode {
             log.begin_last_words();
             log.line(Severity::Fatal, message);
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// What master(8) left open.
+struct Inherited {
+    status: io::Result<OwnedFd>,
+    /// As many as there are, one number after the other.
+    listeners: Vec<OwnedFd>,
+}
+
+impl Inherited {
+    fn adopt() -> Self {
+        for number in [FLOW_READ, FLOW_WRITE] {
+            // Missing when started by hand: nobody needs them.
+            if let Ok(pipe) = adopt(number) {
+                drop(pipe);
+            }
+        }
+        Self {
+            status: adopt(STATUS),
+            listeners: (FIRST_LISTENER..)
+                .map_while(|number| adopt(number).ok())
+                .collect(),
         }
     }
 }
@@ -157,21 +184,25 @@ impl Prepared {
         Ok(())
     }
 
-    fn serve(&self, log: &Rc<Log>) -> Result<(), String> {
+    fn serve(&self, log: &Rc<Log>, inherited: Inherited) -> Result<(), String> {
         let parameters = &self.parameters;
         if self.line.one_shot {
             return one_shot::serve(&parameters.settings, log)
                 .map_err(failed("cannot serve standard input"));
         }
-        let (listeners, channel) = self.adopt_sockets()?;
+        let (listeners, channel) = self.take_sockets(inherited)?;
         let mut kernel = Linux::new(Epoll::new().map_err(failed("cannot start"))?, &listeners);
         let mut host = Host::new(Rc::clone(log)).with_statistics();
         host.obey_master(channel, &mut kernel)
             .map_err(failed("cannot watch the status channel"))?;
         host.end_on(&[SIGTERM], &mut kernel)
             .map_err(failed("cannot handle signals"))?;
-        let mut engine = Engine::new(parameters.settings.clone(), kernel, host, listeners)
-            .map_err(failed("cannot start"))?;
+        let settings = Settings {
+            own_user: rustix::process::geteuid().as_raw(),
+            ..parameters.settings.clone()
+        };
+        let mut engine =
+            Engine::new(settings, kernel, host, listeners).map_err(failed("cannot start"))?;
         let (descriptor, line) = log.prepared(Severity::Fatal, "fatal: watchdog timeout");
         watchdog::start(parameters.daemon_timeout, descriptor, line)
             .map_err(failed("cannot start the watchdog"))?;
@@ -181,14 +212,18 @@ impl Prepared {
         if engine.holds_anything()
             && let Ok(Side::Parent { .. }) = processes::fork()
         {
-            return Ok(());
+            // Without closing anything: the child has it all, and the kernel closes the rest faster.
+            process::exit(0);
         }
         watchdog::start_again();
         engine.leave().map_err(failed("the event loop failed"))
     }
 
-    /// Takes over what master left open: flow control (which is of no use here), status, listeners.
-    fn adopt_sockets(&self) -> Result<(Vec<Listener<Descriptor>>, StatusChannel), String> {
+    /// The sockets that this service is to have.
+    fn take_sockets(
+        &self,
+        inherited: Inherited,
+    ) -> Result<(Vec<Listener<Descriptor>>, StatusChannel), String> {
         let missing = |number: RawFd| {
             move |error: io::Error| {
                 format!(
@@ -197,17 +232,14 @@ impl Prepared {
                 )
             }
         };
-        for number in [FLOW_READ, FLOW_WRITE] {
-            // Missing when started by hand: nobody needs them.
-            if let Ok(pipe) = adopt(number) {
-                drop(pipe);
-            }
-        }
-        let channel = adopt(STATUS).map_err(missing(STATUS))?;
+        let channel = inherited.status.map_err(missing(STATUS))?;
         let transport = self.line.transport.unwrap_or(Transport::Unix);
+        let mut sockets = inherited.listeners.into_iter();
         let listeners = (FIRST_LISTENER..FIRST_LISTENER + RawFd::from(self.line.sockets))
             .map(|number| {
-                adopt(number)
+                sockets
+                    .next()
+                    .ok_or_else(|| Errno::BADF.into())
                     .and_then(|socket| kernel::listener(socket, transport))
                     .map_err(missing(number))
             })

@@ -67,9 +67,9 @@ impl<D> Attached<D> {
         }
     }
 
-    /// Whether descriptors came that nobody took yet.
-    pub(crate) fn any(&self) -> bool {
-        !self.waiting.is_empty()
+    /// How many reads brought descriptors that nobody took.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Whether a descriptor came with a byte before `position` and nobody took it.

@@ -144,9 +144,14 @@ impl Framer {
         self.consumed
     }
 
+    /// How many bytes wait.
+    pub fn waiting(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
     /// Whether nothing waits, not even the beginning of a list.
     pub fn is_empty(&self) -> bool {
-        self.start == self.buffer.len()
+        self.waiting() == 0
     }
 
     /// Gives memory back that a long list needed, when nothing waits.

@@ -8,3 +8,9 @@ pub const LIST_BYTES: usize = 256 * 1024;
 
 /// Bytes of replies that may wait for a client that does not read and asks for more.
 pub const REPLY_BYTES: usize = 64 * 1024;
+
+/// Bytes that a client may say while it does not read and a descriptor waits to be written to it.
+pub const AHEAD_BYTES: usize = LIST_BYTES;
+
+/// Descriptors that it may send meanwhile.
+pub const AHEAD_DESCRIPTORS: usize = 1;

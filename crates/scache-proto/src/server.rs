@@ -266,7 +266,7 @@ impl<D, T: HandOut> Session<D, T> {
                 Ok(true) => {}
                 Ok(false) => {
                     self.await_request();
-                    return self.incomplete();
+                    return self.await_input();
                 }
                 Err(_) => {
                     reply::encode_outcome(self.out.buffer(), Status::Malformed, []);
@@ -342,7 +342,7 @@ impl<D, T: HandOut> Session<D, T> {
             }
             Ok(false) => {
                 self.state = State::AwaitDummy(taken);
-                self.incomplete()
+                self.await_input()
             }
             Err(_) => {
                 self.state = State::AwaitDummy(taken);
@@ -352,10 +352,13 @@ impl<D, T: HandOut> Session<D, T> {
     }
 
     fn poll_receipt(&mut self, taken: T) -> Option<Event<'_, D, T>> {
-        // Whatever the client says before the descriptor is written cannot be its receipt.
+        // Whatever the client says before the descriptor is written cannot be its receipt. It is kept
+        // unread, so there is a limit to it.
         if self.out.descriptor_waits() {
             self.state = State::AwaitReceipt(taken);
-            return None;
+            let is_too_far_ahead = self.framer.waiting() > limits::AHEAD_BYTES
+                || self.attached.waiting() > limits::AHEAD_DESCRIPTORS;
+            return (self.blocked && is_too_far_ahead).then(|| self.broken(Fault::NotReading));
         }
         match self.framer.advance() {
             Ok(true) => {
@@ -364,21 +367,13 @@ impl<D, T: HandOut> Session<D, T> {
             }
             Ok(false) => {
                 self.state = State::AwaitReceipt(taken);
-                self.incomplete()
+                self.await_input()
             }
             Err(_) => {
                 self.state = State::AwaitReceipt(taken);
                 Some(self.broken(Fault::TooLong))
             }
         }
-    }
-
-    /// All that came is looked at and the rest of a list is to come: a descriptor that came with any of it
-    /// belongs to no byte that it could belong to.
-    fn incomplete(&mut self) -> Option<Event<'static, D, T>> {
-        self.attached
-            .any()
-            .then(|| self.broken(Fault::StrayDescriptor))
     }
 
     /// Nothing complete is in the buffer: the clock of a request runs if there is a beginning of one.
@@ -389,6 +384,12 @@ impl<D, T: HandOut> Session<D, T> {
         } else if self.request_began.is_none() {
             self.request_began = self.last_input;
         }
+    }
+
+    /// More is to come of a list that everything read so far belongs to: so no descriptor can wait. To
+    /// keep one until the list is complete would let a client pile them up, one for each byte of it.
+    fn await_input(&mut self) -> Option<Event<'static, D, T>> {
+        (self.attached.waiting() > 0).then(|| self.broken(Fault::StrayDescriptor))
     }
 
     fn broken(&mut self, fault: Fault) -> Event<'static, D, T> {

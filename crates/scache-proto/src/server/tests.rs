@@ -186,10 +186,43 @@ fn a_descriptor_where_none_belongs_ends_the_session() {
 }
 
 #[test]
-fn a_descriptor_inside_a_list_ends_the_session_before_the_list_does() {
-    let mut server = server();
-    server.input(&FIND[..5], Descriptors::One(7));
-    assert_eq!(server.log, ["Broken(StrayDescriptor)"]);
+fn a_descriptor_in_the_middle_of_a_list_is_not_kept_until_its_end() {
+    for before in [&b""[..], FIND] {
+        let mut server = server();
+        server.cached = Some(7);
+        server
+            .bytes(before)
+            .input(&FIND[..4], Descriptors::One(8))
+            .input(&FIND[4..5], Descriptors::One(9));
+        assert_eq!(server.log, ["Broken(StrayDescriptor)"]);
+    }
+}
+
+#[test]
+fn who_does_not_read_its_descriptor_cannot_say_more_and_more() {
+    let far_ahead = [&[b'x'; limits::AHEAD_BYTES][..], b"x"];
+    let descriptors = [&b"\0"[..]; limits::AHEAD_DESCRIPTORS + 1];
+    for (said, attached) in [(&far_ahead[..], None), (&descriptors[..], Some(8))] {
+        let mut server = server();
+        server.cached = Some(7);
+        server.bytes(FIND);
+        server
+            .session
+            .handle_input(server.now, DUMMY, Descriptors::None);
+        server.answer();
+        server.session.handle_blocked();
+        for (place, bytes) in said.iter().enumerate() {
+            let descriptors = attached.map_or(Descriptors::None, Descriptors::One);
+            server.session.handle_input(server.now, bytes, descriptors);
+            assert!(server.log.is_empty(), "dropped at {place}");
+            server.answer();
+        }
+        assert_eq!(server.log, ["Broken(NotReading)"]);
+        assert!(matches!(
+            server.session.close(),
+            Some(Unfinished::Unsent(7))
+        ));
+    }
 }
 
 #[test]

@@ -310,7 +310,7 @@ impl<D, T: HandOut> Session<D, T> {
     fn poll_descriptor(&mut self, ttl: Ttl, split: usize) -> Option<Event<'_, D, T>> {
         let Some((position, _)) = self.framer.next_byte() else {
             self.state = State::AwaitDescriptor { ttl, split };
-            return None;
+            return self.await_input();
         };
         let (endpoint, property) = self.saving.split_at(split);
         if let Some(descriptor) = self.attached.take(position)
@@ -386,8 +386,8 @@ impl<D, T: HandOut> Session<D, T> {
         }
     }
 
-    /// More is to come of a list that everything read so far belongs to: so no descriptor can wait. To
-    /// keep one until the list is complete would let a client pile them up, one for each byte of it.
+    /// More is to come, and everything read so far is done with or the beginning of a list: so no descriptor
+    /// can wait. To keep one until the list is complete would let a client pile them up, one for each byte.
     fn await_input(&mut self) -> Option<Event<'static, D, T>> {
         (self.attached.waiting() > 0).then(|| self.broken(Fault::StrayDescriptor))
     }

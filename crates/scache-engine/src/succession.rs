@@ -25,8 +25,8 @@ pub(crate) struct Succession<D> {
     current: Option<Current<D>>,
     /// When to stop if the successor has not gone on by then.
     give_up_at: Instant,
-    /// When to try to connect again.
-    connect_at: Instant,
+    /// When to try again what no event will come for.
+    retry_at: Option<Instant>,
     awaits_writable: bool,
 }
 
@@ -55,8 +55,8 @@ pub(crate) enum Progress {
 /// How long a successor may take for each step.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long until connecting is tried again when others wait there.
-const CONNECT_PAUSE: Duration = Duration::from_millis(10);
+/// How long until it is tried again to connect, when others wait there, and what the kernel had no room for.
+const PAUSE: Duration = Duration::from_millis(10);
 
 impl<D> Succession<D> {
     pub(crate) fn new(entries: Entries<Kept<D>>, now: Instant) -> Self {
@@ -67,7 +67,7 @@ impl<D> Succession<D> {
             bindings: entries.bindings.into_iter(),
             current: None,
             give_up_at: now + PATIENCE,
-            connect_at: now,
+            retry_at: None,
             awaits_writable: false,
         }
     }
@@ -82,19 +82,22 @@ impl<D> Succession<D> {
         if self.give_up_at <= pass.now {
             return Progress::Failed;
         }
+        self.retry_at = None;
         match self.exchange(pass, cache, buffer) {
             Ok(progress) => progress,
-            Err(Failure::WouldBlock | Failure::Exhausted) => Progress::Pending,
+            Err(Failure::WouldBlock) if self.socket.is_some() => Progress::Pending,
+            Err(Failure::WouldBlock | Failure::Exhausted) => {
+                self.retry_at = pass.now.checked_add(PAUSE);
+                Progress::Pending
+            }
             Err(Failure::Lost | Failure::Unsupported) => Progress::Failed,
         }
     }
 
     /// When to go on at the latest.
     pub(crate) fn deadline(&self) -> Instant {
-        match self.socket {
-            Some(_) => self.give_up_at,
-            None => self.give_up_at.min(self.connect_at),
-        }
+        let retry_at = self.retry_at.unwrap_or(self.give_up_at);
+        retry_at.min(self.give_up_at)
     }
 
     /// Whether there is a successor at all.
@@ -157,7 +160,6 @@ impl<D> Succession<D> {
         if self.socket.is_some() {
             return Ok(());
         }
-        self.connect_at = pass.now + CONNECT_PAUSE;
         let socket = pass.kernel.connect_to_successor()?;
         pass.kernel
             .watch(&socket, Token::Successor, Interest::Readable)?;

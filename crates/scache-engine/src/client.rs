@@ -6,7 +6,7 @@ use scache_proto::server::{Answer, Event, Session, Unfinished};
 use scache_proto::{Descriptors, Request};
 
 use crate::cache::{Cache, HandedOut, Pass};
-use crate::{Complaint, Failure, Host, Kernel, Note};
+use crate::{Complaint, Failure, Host, Kernel, Note, Settings};
 
 /// Room for one read.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -37,16 +37,17 @@ pub(crate) enum Next {
     Later,
     /// Never: it is gone, or has to go.
     Close,
-    /// It wants this process to hand over and end, and may have to be told that it may not.
-    TakeOver,
 }
 
 /// What a turn works with.
 pub(crate) struct Turn<'a, 'b, K: Kernel, H> {
     pub(crate) pass: &'a mut Pass<'b, K, H>,
     pub(crate) cache: &'a mut Cache<K::Descriptor>,
+    pub(crate) settings: &'a Settings,
     /// [`READ_BYTES`] of room, which clients share.
     pub(crate) buffer: &'a mut [u8],
+    /// The client had this process promise to hand over and end.
+    pub(crate) takes_over: bool,
 }
 
 /// How far what the session has to say was carried out.
@@ -55,7 +56,6 @@ enum Carried {
     All,
     /// The session cannot go on.
     Broken,
-    TakeOver,
 }
 
 impl<D> Client<D> {
@@ -118,7 +118,6 @@ impl<D> Client<D> {
         loop {
             let carried = self.carry_out(turn);
             match (self.write(turn), carried) {
-                (_, Carried::TakeOver) => return Next::TakeOver,
                 (Ok(true), Carried::All) => {}
                 (Ok(false), Carried::All) => return Next::Readable,
                 (Err(Failure::WouldBlock), Carried::All) => {
@@ -126,20 +125,12 @@ impl<D> Client<D> {
                     return match self.carry_out(turn) {
                         Carried::All => Next::Writable,
                         Carried::Broken => Next::Close,
-                        Carried::TakeOver => Next::TakeOver,
                     };
                 }
                 (Err(Failure::Exhausted), Carried::All) => return Next::Later,
                 (_, Carried::Broken) | (Err(_), Carried::All) => return Next::Close,
             }
         }
-    }
-
-    /// Says whether it may take over, as it asked.
-    pub(crate) fn answer_take_over(&mut self, may: bool) {
-        self.session
-            .reply(if may { Answer::Done } else { Answer::Failed });
-        self.served = true;
     }
 
     /// When the client has to have gone on.
@@ -209,10 +200,14 @@ impl<D> Client<D> {
                 }
                 Event::Request(request) => {
                     pass.host.note(Note::Request(&request));
-                    if request == Request::TakeOver {
-                        return Carried::TakeOver;
-                    }
-                    let answer = cache.answer(pass, request);
+                    let answer = if request != Request::TakeOver {
+                        cache.answer(pass, request)
+                    } else if may_take_over(pass, turn.settings, &self.socket) {
+                        turn.takes_over = true;
+                        Answer::Done
+                    } else {
+                        Answer::Failed
+                    };
                     self.session.reply(answer);
                     self.served = true;
                 }
@@ -254,4 +249,23 @@ impl<D> Client<D> {
         self.session.handle_written(written?);
         Ok(true)
     }
+}
+
+/// Whether this process hands over and ends because this client asked for it.
+fn may_take_over<K: Kernel, H: Host>(
+    pass: &mut Pass<'_, K, H>,
+    settings: &Settings,
+    client: &K::Descriptor,
+) -> bool {
+    let user = pass.kernel.user(client);
+    let may = user.is_some_and(|user| settings.is_privileged(user));
+    if !may {
+        pass.host.complain(pass.now, Complaint::MayNotTakeOver);
+    }
+    // Who has gone since has not taken our place either.
+    let waits = !matches!(
+        pass.kernel.peek(client, &mut [0]),
+        Ok(0) | Err(Failure::Lost)
+    );
+    may && waits && settings.hand_over
 }

@@ -79,8 +79,11 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         let mut turn = Turn {
             pass: &mut pass,
             cache: &mut self.cache,
+            settings: &self.settings,
             buffer: &mut self.buffer,
+            takes_over: false,
         };
+        let mut takes_over = false;
         let next = match peer {
             Peer::Client(client) => {
                 let next = if readable || ended {
@@ -88,6 +91,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 } else {
                     client.answer(&mut turn)
                 };
+                takes_over = turn.takes_over;
                 if client.served() {
                     self.host.served();
                 }
@@ -121,7 +125,9 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 self.await_writable(key, next == Next::Writable);
                 self.queue_deadline(key);
             }
-            Next::TakeOver => self.take_over(key, now),
+        }
+        if takes_over {
+            self.yield_to_successor(now);
         }
     }
 
@@ -168,30 +174,13 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         ))
     }
 
-    /// A client wants this process to hand over and end.
-    fn take_over(&mut self, key: Key, now: Instant) {
-        let Some(Peer::Client(client)) = self.peers.find(key) else {
-            return;
-        };
-        let user = self.kernel.user(client.socket());
-        let may = user.is_some_and(|user| self.settings.is_privileged(user));
-        // Who has gone since has not taken our place either.
-        let peeked = self.kernel.peek(client.socket(), &mut [0]);
-        let waits = !matches!(peeked, Ok(0) | Err(Failure::Lost));
-        let will = may && waits && self.settings.hand_over;
-        client.answer_take_over(will);
-        if !may {
-            self.host.complain(now, Complaint::MayNotTakeOver);
+    /// A client had this process promise to hand over and end.
+    fn yield_to_successor(&mut self, now: Instant) {
+        // Whoever connected before the successor had the socket's name is ours.
+        for place in 0..self.listeners.len() as u32 {
+            self.accept(place, now, false);
         }
-        if will {
-            // Whoever connected before the successor had the socket's name is ours.
-            for place in 0..self.listeners.len() as u32 {
-                self.accept(place, now, false);
-            }
-            self.end_with(End::Succession);
-        }
-        // Not now: it may have asked a thousand times at once.
-        self.again.insert(key);
+        self.end_with(End::Succession);
     }
 
     fn watch_peer(&mut self, key: Key) -> Result<(), Failure> {

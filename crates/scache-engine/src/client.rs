@@ -120,14 +120,15 @@ impl<D> Client<D> {
             match (self.write(turn), carried) {
                 (Ok(true), Carried::All) => {}
                 (Ok(false), Carried::All) => return Next::Readable,
-                (Err(Failure::WouldBlock), Carried::All) => {
+                (Err(failure @ (Failure::WouldBlock | Failure::Exhausted)), Carried::All) => {
+                    // Whoever is to blame: what the client says meanwhile must not pile up.
                     self.session.handle_blocked();
                     return match self.carry_out(turn) {
-                        Carried::All => Next::Writable,
+                        Carried::All if failure == Failure::WouldBlock => Next::Writable,
+                        Carried::All => Next::Later,
                         Carried::Broken => Next::Close,
                     };
                 }
-                (Err(Failure::Exhausted), Carried::All) => return Next::Later,
                 (_, Carried::Broken) | (Err(_), Carried::All) => return Next::Close,
             }
         }

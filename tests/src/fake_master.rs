@@ -1,25 +1,32 @@
 //! A stand-in for master(8): starts one scache, the stock one or ours, as Postfix would, and watches what it does.
 //!
 //! It gives the process the descriptors, the environment and a main.cf of the test's own, records status notices and
-//! log lines, and lets nothing stay behind. It never restarts what it started.
+//! log lines, and lets nothing stay behind. It starts a successor only when it is told to.
+
+mod setup;
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
+use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::process::Process;
 use crate::stock::Stock;
-use crate::wire::{Client, DEADLINE};
+use crate::wire::{Client, DEADLINE, ready};
+
+pub use setup::{LogSocket, LogTarget, Setup, Transport};
 
 /// An scache that can be started.
 #[derive(Clone, Debug)]
@@ -75,178 +82,6 @@ pub fn stock() -> Program {
     }
 }
 
-/// The kinds of service that master.cf knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// A UNIX stream socket.
-    Unix,
-    /// A TCP socket.
-    Inet,
-    /// A UNIX stream socket over which another program hands its clients on.
-    Pass,
-}
-
-impl Transport {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Unix => "unix",
-            Self::Inet => "inet",
-            Self::Pass => "pass",
-        }
-    }
-}
-
-/// What is started, and how.
-#[derive(Debug)]
-pub struct Setup {
-    program: Program,
-    transport: Transport,
-    sockets: usize,
-    arguments: Option<Vec<String>>,
-    more_arguments: Vec<String>,
-    settings: Vec<(String, String)>,
-    main_cf: bool,
-    one_shot: bool,
-    generation: String,
-}
-
-impl Setup {
-    /// As master(8) starts it from the master.cf that comes with Postfix.
-    #[must_use]
-    pub fn new(program: &Program) -> Self {
-        Self {
-            program: program.clone(),
-            transport: Transport::Unix,
-            sockets: 1,
-            arguments: None,
-            more_arguments: Vec::new(),
-            settings: Vec::new(),
-            main_cf: true,
-            one_shot: false,
-            generation: "0".to_owned(),
-        }
-    }
-
-    /// Another transport, its listening sockets and its `-t`.
-    #[must_use]
-    pub fn transport(mut self, transport: Transport) -> Self {
-        self.transport = transport;
-        self
-    }
-
-    /// Several listening sockets; `-s` is given when there is more than one.
-    #[must_use]
-    pub fn sockets(mut self, count: usize) -> Self {
-        self.sockets = count;
-        self
-    }
-
-    /// These arguments instead of the usual ones.
-    #[must_use]
-    pub fn only_arguments(mut self, arguments: &[&str]) -> Self {
-        self.arguments = Some(
-            arguments
-                .iter()
-                .map(|&argument| argument.to_owned())
-                .collect(),
-        );
-        self
-    }
-
-    /// These arguments after the usual ones.
-    #[must_use]
-    pub fn arguments(mut self, arguments: &[&str]) -> Self {
-        self.more_arguments
-            .extend(arguments.iter().map(|&argument| argument.to_owned()));
-        self
-    }
-
-    /// A line for main.cf. Without one, `connection_cache_ttl_limit` is a minute.
-    #[must_use]
-    pub fn setting(mut self, name: &str, value: &str) -> Self {
-        self.settings.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// No main.cf at all.
-    #[must_use]
-    pub fn without_main_cf(mut self) -> Self {
-        self.main_cf = false;
-        self
-    }
-
-    /// `GENERATION`, in octal.
-    #[must_use]
-    pub fn generation(mut self, octal: &str) -> Self {
-        octal.clone_into(&mut self.generation);
-        self
-    }
-
-    /// One client on standard input and output, which [`FakeMaster::one_shot_client`] then is.
-    #[must_use]
-    pub fn one_shot(mut self) -> Self {
-        self.one_shot = true;
-        self
-    }
-
-    /// Starts it.
-    ///
-    /// # Panics
-    /// When that is impossible.
-    #[must_use]
-    pub fn start(self) -> FakeMaster {
-        FakeMaster::start(self)
-    }
-
-    fn command_line(&self) -> Vec<String> {
-        let mut arguments = self.arguments.clone().unwrap_or_else(|| {
-            let usual = ["-n", "scache", "-t", self.transport.name(), "-l"];
-            let mut arguments: Vec<String> =
-                usual.iter().map(|&argument| argument.to_owned()).collect();
-            if self.sockets > 1 {
-                arguments.extend(["-s".to_owned(), self.sockets.to_string()]);
-            }
-            if self.one_shot {
-                arguments.push("-S".to_owned());
-            }
-            arguments
-        });
-        arguments.extend(self.more_arguments.iter().cloned());
-        arguments
-    }
-
-    fn main_cf_text(&self, queue_directory: &Path) -> String {
-        let here = queue_directory.display();
-        let mut text = format!(
-            "compatibility_level = 3.6\n\
-             queue_directory = {here}\n\
-             data_directory = {here}/data\n\
-             mail_owner = daemon\n\
-             setgid_group = mail\n\
-             myhostname = fake.example.com\n\
-             inet_protocols = ipv4\n\
-             inet_interfaces = loopback-only\n\
-             mynetworks = 127.0.0.0/8\n\
-             alias_maps =\n\
-             alias_database =\n\
-             maillog_file = {here}/maillog\n\
-             maillog_file_prefixes = {here}\n"
-        );
-        // Stock warns of a name that comes twice.
-        if !self
-            .settings
-            .iter()
-            .any(|(name, _)| name == "connection_cache_ttl_limit")
-        {
-            text.push_str("connection_cache_ttl_limit = 60s\n");
-        }
-        for (name, value) in &self.settings {
-            text.push_str(&format!("{name} = {value}\n"));
-        }
-        text
-    }
-}
-
 /// A status notice as master reads it: three native words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -261,18 +96,19 @@ pub struct Notice {
 /// A running scache and master's side of it.
 #[derive(Debug)]
 pub struct FakeMaster {
+    setup: Setup,
     child: Child,
     status_channel: Option<UnixStream>,
     notices: Arc<Mutex<Vec<u8>>>,
     log: Arc<Mutex<Vec<String>>>,
-    log_socket: Arc<UnixDatagram>,
+    log_socket: Option<Arc<UnixDatagram>>,
     recorders: Vec<JoinHandle<()>>,
     listeners: Listeners,
     one_shot_client: Option<Client>,
     directory: TempDir,
     /// Held open as master does: clients can connect while no scache runs.
-    _listening: Vec<OwnedFd>,
-    _flow: OwnedFd,
+    listening: Vec<OwnedFd>,
+    flow: [OwnedFd; 2],
 }
 
 #[derive(Debug)]
@@ -291,86 +127,165 @@ impl FakeMaster {
         if setup.main_cf {
             fs::write(root.join("etc/main.cf"), setup.main_cf_text(root)).expect("write main.cf");
         }
-        let log_path = root.join("public/postlog");
-        let log_socket = Arc::new(UnixDatagram::bind(&log_path).expect("bind the log socket"));
         let log = Arc::new(Mutex::new(Vec::new()));
-
+        let mut recorders = Vec::new();
+        let log_socket = (setup.log_socket != LogSocket::Missing).then(|| {
+            let path = log_path(&setup, root);
+            let socket = Arc::new(UnixDatagram::bind(&path).expect("bind the log socket"));
+            if setup.log_socket == LogSocket::Full {
+                fill(&path);
+            } else {
+                recorders.push(record_log(Arc::clone(&socket), Arc::clone(&log)));
+            }
+            socket
+        });
         // Master keeps both ends of the flow pipe; a socket pair is read and written the same way.
         let (flow_read, flow_write) = UnixStream::pair().expect("the flow-control pipe");
-        let flow = OwnedFd::from(flow_read.try_clone().expect("a copy of the flow pipe"));
-        let (status_master, status_child) = UnixStream::pair().expect("the status channel");
-        let notices = Arc::new(Mutex::new(Vec::new()));
         let (listening, listeners) = listen(&setup, root);
-
-        let held = listening
-            .iter()
-            .map(|socket| socket.try_clone().expect("a copy of a listening socket"))
-            .collect();
-        let mut mappings = vec![
-            mapping(flow_read, 3),
-            mapping(flow_write, 4),
-            mapping(status_child, 5),
-        ];
-        for (number, socket) in (6..).zip(listening) {
-            mappings.push(mapping(socket, number));
-        }
-        let mut command = Command::new(&setup.program.path);
-        command
-            .args(setup.command_line())
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("TZ", "UTC")
-            .env("MAIL_CONFIG", root.join("etc"))
-            .env("GENERATION", &setup.generation)
-            .env("POSTLOG_SERVICE", &log_path)
-            .env("POSTLOG_HOSTNAME", "fake")
-            .stdout(Stdio::null())
-            .stderr(File::create(root.join("stderr")).expect("a file for standard error"))
-            .stdin(Stdio::null());
-        // Ours needs none of Postfix's libraries; the stock program does, also when SCACHE_PROGRAM names it.
-        command.env("LD_LIBRARY_PATH", Stock::locate().library_path());
-        let one_shot_client = setup.one_shot.then(|| {
-            let (client, server) = socketpair(
-                AddressFamily::UNIX,
-                SocketType::STREAM,
-                SocketFlags::CLOEXEC,
-                None,
-            )
-            .expect("a pair of sockets");
-            command.stdout(server.try_clone().expect("a copy of the socket"));
-            command.stdin(server);
-            Client::from(client)
-        });
-        command
-            .fd_mappings(mappings)
-            .expect("descriptors 3 and up are free for the child");
-        let child = command.spawn().unwrap_or_else(|error| {
-            panic!("cannot start {}: {error}", setup.program.path.display())
-        });
-        // The command owns copies of the child's ends; the status channel would never end while they are open.
-        drop(command);
-
-        let recorders = vec![
-            record_notices(
-                status_master
-                    .try_clone()
-                    .expect("a copy of the status channel"),
-                Arc::clone(&notices),
-            ),
-            record_log(Arc::clone(&log_socket), Arc::clone(&log)),
-        ];
-        Self {
-            child,
-            status_channel: Some(status_master),
-            notices,
+        let flow = [flow_read.into(), flow_write.into()];
+        let started = spawn(&setup, &setup.program, root, &flow, &listening);
+        let mut master = Self {
+            setup,
+            child: started.child,
+            status_channel: None,
+            notices: Arc::new(Mutex::new(Vec::new())),
             log,
             log_socket,
             recorders,
             listeners,
-            one_shot_client,
+            one_shot_client: started.one_shot_client,
             directory,
-            _listening: held,
-            _flow: flow,
+            listening,
+            flow,
+        };
+        master.hold_status_channel(started.status_channel);
+        master
+    }
+
+    fn hold_status_channel(&mut self, channel: UnixStream) {
+        if self.setup.status_channel_read {
+            let copy = channel.try_clone().expect("a copy of the status channel");
+            let recorder = record_notices(copy, Arc::clone(&self.notices));
+            self.recorders.push(recorder);
+        }
+        self.status_channel = Some(channel);
+    }
+
+    /// Reloads Postfix: the process is told that master is gone and has to end, with status 0; its successor is
+    /// started when somebody connects, be it a client or the predecessor.
+    ///
+    /// # Panics
+    /// When the process does not end, or nobody connects.
+    pub fn reload(&mut self, program: &Program) {
+        let status = self.dismiss();
+        assert_eq!(status.code(), Some(0), "its end: {status}");
+        assert!(
+            self.somebody_connects(DEADLINE),
+            "nobody asks for a successor"
+        );
+        self.start_successor(program);
+    }
+
+    /// Tells the process that master is gone, and waits for its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn dismiss(&mut self) -> ExitStatus {
+        self.close_status_channel();
+        self.wait_for_exit()
+    }
+
+    /// Whether somebody waits at a listening socket before the time is over.
+    ///
+    /// # Panics
+    /// When the sockets cannot be watched.
+    #[must_use]
+    pub fn somebody_connects(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        ready(self.listening(), PollFlags::IN, deadline).expect("poll the listening socket")
+    }
+
+    /// Starts a program in place of one that has ended.
+    ///
+    /// # Panics
+    /// When that is impossible.
+    pub fn start_successor(&mut self, program: &Program) {
+        let root = self.directory.path();
+        let started = spawn(&self.setup, program, root, &self.flow, &self.listening);
+        self.child = started.child;
+        self.hold_status_channel(started.status_channel);
+    }
+
+    /// The first listening socket, for a test that plays the successor.
+    #[must_use]
+    pub fn listening(&self) -> BorrowedFd<'_> {
+        self.listening[0].as_fd()
+    }
+
+    /// Accepts a client in the place of a process that is gone.
+    ///
+    /// # Panics
+    /// When nobody comes.
+    #[must_use]
+    pub fn accept(&self) -> Client {
+        assert!(self.somebody_connects(DEADLINE), "nobody connects");
+        let socket = rustix::net::accept(self.listening()).expect("accept");
+        Client::from(socket)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("signal a process that runs");
+    }
+
+    /// Kills the process, as a crash or the kernel would.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.child.wait().expect("wait for the child");
+        self.close_status_channel();
+    }
+
+    /// Whether the process has not ended.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    #[must_use]
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("wait for the child").is_none()
+    }
+
+    /// The process as it is seen from outside.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        Process::new(self.pid())
+    }
+
+    /// Every process that was started here or by one of these, and still runs.
+    #[must_use]
+    pub fn processes(&self) -> Vec<Process> {
+        let configuration = self.directory.path().join("etc");
+        Process::all_with_environment("MAIL_CONFIG", configuration.as_os_str())
+    }
+
+    /// Waits until nothing runs that was started here.
+    ///
+    /// # Panics
+    /// When something does not end.
+    pub fn wait_for_all(&self) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.processes().is_empty() {
+            assert!(
+                Instant::now() < deadline,
+                "these still run: {:?}",
+                self.processes()
+            );
+            thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -464,7 +379,7 @@ impl FakeMaster {
     pub fn all_log_lines(&self) -> Vec<String> {
         // Datagrams keep their order: what the process sent was recorded before this one.
         const LAST: &str = "the fake master's last line";
-        let path = self.directory.path().join("public/postlog");
+        let path = log_path(&self.setup, self.directory.path());
         let sender = UnixDatagram::unbound().expect("a datagram socket");
         sender
             .send_to(LAST.as_bytes(), path)
@@ -497,7 +412,7 @@ impl FakeMaster {
                 "scache still runs, its log: {:#?}",
                 self.log_lines(0)
             );
-            thread::sleep(std::time::Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
         }
     }
 
@@ -512,12 +427,103 @@ impl Drop for FakeMaster {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Children of what was started, which nobody else would end.
+        for process in self.processes() {
+            process.kill();
+        }
         self.close_status_channel();
-        let _ = self.log_socket.shutdown(std::net::Shutdown::Both);
+        if let Some(socket) = &self.log_socket {
+            let _ = socket.shutdown(std::net::Shutdown::Both);
+        }
         for recorder in self.recorders.drain(..) {
             let _ = recorder.join();
         }
     }
+}
+
+struct Started {
+    child: Child,
+    status_channel: UnixStream,
+    one_shot_client: Option<Client>,
+}
+
+fn spawn(
+    setup: &Setup,
+    program: &Program,
+    root: &Path,
+    flow: &[OwnedFd; 2],
+    listening: &[OwnedFd],
+) -> Started {
+    let copy = |socket: &OwnedFd| socket.try_clone().expect("a copy of a descriptor");
+    let (status_channel, status_child) = UnixStream::pair().expect("the status channel");
+    let mut mappings = vec![
+        mapping(copy(&flow[0]), 3),
+        mapping(copy(&flow[1]), 4),
+        mapping(status_child, 5),
+    ];
+    for (number, socket) in (6..).zip(listening) {
+        mappings.push(mapping(copy(socket), number));
+    }
+    let words = setup.command_line(program, root);
+    let mut command = Command::new(&words[0]);
+    command
+        .args(&words[1..])
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("TZ", "UTC")
+        .env("MAIL_CONFIG", root.join("etc"))
+        .env("GENERATION", &setup.generation)
+        // Ours needs none of Postfix's libraries; the stock program does, also when SCACHE_PROGRAM names it.
+        .env("LD_LIBRARY_PATH", Stock::locate().library_path())
+        .stdout(Stdio::null())
+        .stderr(File::create(root.join("stderr")).expect("a file for standard error"))
+        .stdin(Stdio::null());
+    if setup.log_target == LogTarget::Postlog {
+        command
+            .env("POSTLOG_SERVICE", log_path(setup, root))
+            .env("POSTLOG_HOSTNAME", "fake");
+    }
+    let one_shot_client = setup.one_shot.then(|| {
+        let (client, server) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .expect("a pair of sockets");
+        command.stdout(server.try_clone().expect("a copy of the socket"));
+        command.stdin(server);
+        Client::from(client)
+    });
+    command
+        .fd_mappings(mappings)
+        .expect("descriptors 3 and up are free for the child");
+    let child = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", words[0].display()));
+    // The command owns copies of the child's ends; the status channel would never end while they are open.
+    drop(command);
+    Started {
+        child,
+        status_channel,
+        one_shot_client,
+    }
+}
+
+fn log_path(setup: &Setup, root: &Path) -> PathBuf {
+    root.join(match setup.log_target {
+        LogTarget::Postlog => "public/postlog",
+        LogTarget::Syslog => "syslog",
+    })
+}
+
+/// Sends datagrams to a socket that nobody reads until it takes no more.
+fn fill(path: &Path) {
+    let sender = UnixDatagram::unbound().expect("a datagram socket");
+    sender
+        .set_nonblocking(true)
+        .expect("a non-blocking datagram socket");
+    while sender.send_to(b"full", path).is_ok() {}
 }
 
 fn mapping(parent: impl Into<OwnedFd>, child_fd: i32) -> FdMapping {
@@ -594,6 +600,6 @@ fn wait_for<T: Clone>(shared: &Mutex<T>, enough: impl Fn(&T) -> bool) -> T {
         if enough(&now) || Instant::now() >= deadline {
             return now;
         }
-        thread::sleep(std::time::Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
 }

@@ -23,17 +23,13 @@ use tempfile::TempDir;
 use self::guardian::Guardian;
 use crate::fake_master::Program;
 use crate::maillog::Maillog;
+use crate::private_dev;
 use crate::stock::Stock;
 
 /// Generous by orders of magnitude: only a hang reaches it.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Starts `$2 …` with a /dev of its own, in which log is the socket `$1/syslog`.
-const PRIVATE_DEV: &str = "\
-    set -e; mkdir \"$1/dev\"; cp -a /dev/null /dev/zero /dev/random /dev/urandom \"$1/dev\"; \
-    ln -s \"$1/syslog\" \"$1/dev/log\"; mount --bind \"$1/dev\" /dev; shift; exec \"$@\"";
 
 /// How an instance is to be.
 #[derive(Clone, Debug)]
@@ -163,7 +159,7 @@ impl Instance {
             record_syslog(root);
             let mut private = guardian.command(Path::new("unshare"), output);
             private
-                .args(["-m", "sh", "-c", PRIVATE_DEV, "sh"])
+                .args(["-m", "sh", "-c", private_dev::SCRIPT, "sh"])
                 .args([root, &program]);
             private
         } else {
@@ -474,7 +470,7 @@ fn open_at(server: SocketAddr) -> usize {
     open.count()
 }
 
-/// Takes datagrams at the place that [`PRIVATE_DEV`] makes /dev/log of, into the log file, until the directory is
+/// Takes datagrams at the place that [`private_dev::SCRIPT`] makes /dev/log of, into the log file, until the directory is
 /// gone.
 fn record_syslog(root: &Path) {
     let path = root.join("syslog");

@@ -3,8 +3,11 @@
 //! The library is the equipment: the package, a stand-in for master(8), a client that can misbehave.
 //! The tests themselves are in `tests/`.
 
+pub mod exchange;
 pub mod fake_master;
 pub mod instance;
 pub mod maillog;
+mod private_dev;
+pub mod process;
 pub mod stock;
 pub mod wire;

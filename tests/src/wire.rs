@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -175,25 +176,87 @@ impl Client {
     /// When a descriptor comes inside the list.
     #[must_use]
     pub fn hear_list(&self) -> Vec<u8> {
-        let deadline = Instant::now() + DEADLINE;
+        self.hear_list_until(Instant::now() + DEADLINE)
+    }
+
+    /// The same, with another deadline.
+    ///
+    /// # Panics
+    /// When a descriptor comes inside the list.
+    #[must_use]
+    pub fn hear_list_until(&self, deadline: Instant) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let mut strings = 0;
-        let mut start = 0;
-        while let Heard::Byte(byte, descriptor) = self.hear(deadline) {
-            assert!(
-                descriptor.is_none(),
-                "a descriptor inside an attribute list"
-            );
-            bytes.push(byte);
-            if byte == 0 {
-                if strings % 2 == 0 && bytes.len() - start == 1 {
-                    break;
+        let mut end = ListEnd::default();
+        loop {
+            let mut peeked = [0; 4096];
+            // What lies behind the list may carry a descriptor: looked at first, then read to the byte.
+            let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+            let count = match rustix::net::recv(&self.socket, &mut peeked, flags) {
+                Ok((0, _)) => return bytes,
+                Ok((count, _)) => count,
+                Err(rustix::io::Errno::AGAIN) => {
+                    match ready(self.socket.as_fd(), PollFlags::IN, deadline) {
+                        Ok(true) => continue,
+                        Ok(false) => return bytes,
+                        Err(error) => panic!("the client's socket cannot be polled: {error}"),
+                    }
                 }
-                strings += 1;
-                start = bytes.len();
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(rustix::io::Errno::CONNRESET | rustix::io::Errno::PIPE) => return bytes,
+                Err(error) => panic!("the client's socket cannot be read: {error}"),
+            };
+            let part = peeked[..count]
+                .iter()
+                .position(|byte| end.comes_with(*byte))
+                .map_or(count, |position| position + 1);
+            let start = bytes.len();
+            bytes.extend_from_slice(&peeked[..part]);
+            self.read_exactly(&mut bytes[start..]);
+            if part < count || end.came {
+                return bytes;
             }
         }
-        bytes
+    }
+
+    /// Reads bytes that are known to be there.
+    fn read_exactly(&self, mut room: &mut [u8]) {
+        while !room.is_empty() {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let message = rustix::net::recvmsg(
+                &self.socket,
+                &mut [IoSliceMut::new(room)],
+                &mut control,
+                RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT,
+            )
+            .expect("read what was seen");
+            assert!(
+                control.drain().next().is_none(),
+                "a descriptor inside an attribute list"
+            );
+            room = &mut room[message.bytes..];
+        }
+    }
+}
+
+/// Finds the end of an attribute list.
+#[derive(Default)]
+struct ListEnd {
+    strings: usize,
+    in_string: usize,
+    came: bool,
+}
+
+impl ListEnd {
+    fn comes_with(&mut self, byte: u8) -> bool {
+        if byte == 0 {
+            self.came = self.strings.is_multiple_of(2) && self.in_string == 0;
+            self.strings += 1;
+            self.in_string = 0;
+        } else {
+            self.in_string += 1;
+        }
+        self.came
     }
 }
 
@@ -215,6 +278,7 @@ impl AsFd for Client {
 pub struct Connection {
     near: Option<OwnedFd>,
     inode: (u64, u64),
+    /// Also when it is a TCP socket: read(2), write(2) and shutdown(2) do not mind.
     far: UnixStream,
 }
 
@@ -227,9 +291,26 @@ impl Connection {
     #[expect(clippy::new_without_default, reason = "each connection is another one")]
     pub fn new() -> Self {
         let (near, far) = UnixStream::pair().expect("a pair of sockets");
+        Self::between(near.into(), far)
+    }
+
+    /// A fresh connection over TCP, as those of smtp(8) are.
+    ///
+    /// # Panics
+    /// When the system is out of sockets.
+    #[must_use]
+    pub fn tcp() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a TCP socket");
+        let address = listener.local_addr().expect("its address");
+        let near = TcpStream::connect(address).expect("connect");
+        let (far, _) = listener.accept().expect("accept");
+        Self::between(near.into(), UnixStream::from(OwnedFd::from(far)))
+    }
+
+    fn between(near: OwnedFd, far: UnixStream) -> Self {
         let status = fstat(&near).expect("fstat of a socket");
         Self {
-            near: Some(near.into()),
+            near: Some(near),
             inode: (status.st_dev, status.st_ino),
             far,
         }
@@ -299,6 +380,46 @@ impl Connection {
         )
     }
 
+    /// Ends it as a server does that has closed the session.
+    ///
+    /// # Panics
+    /// When the far end was closed before.
+    pub fn far_closes(&self) {
+        self.far
+            .shutdown(std::net::Shutdown::Both)
+            .expect("shut the far end down");
+    }
+
+    /// What has arrived at the far end by now, without waiting.
+    #[must_use]
+    pub fn far_has_heard(&self) -> Vec<u8> {
+        let mut heard = [0; 4096];
+        match rustix::net::recv(&self.far, &mut heard, RecvFlags::DONTWAIT) {
+            Ok((count, _)) => heard[..count].to_vec(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// One line at the far end, with its end; fewer bytes when it does not come.
+    ///
+    /// # Panics
+    /// When the far end cannot be read.
+    #[must_use]
+    pub fn far_hears_line(&self) -> Vec<u8> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n')
+            && ready(self.far.as_fd(), PollFlags::IN, deadline).expect("poll the far end")
+        {
+            let mut byte = [0];
+            match (&self.far).read(&mut byte) {
+                Ok(1) => line.push(byte[0]),
+                _ => break,
+            }
+        }
+        line
+    }
+
     /// All that arrives at the far end until its end; `None` when that does not come.
     #[must_use]
     pub fn far_hears_to_the_end(&self) -> Option<Vec<u8>> {
@@ -320,7 +441,11 @@ fn fresh_nonce() -> [u8; 16] {
     nonce
 }
 
-fn ready(descriptor: BorrowedFd<'_>, events: PollFlags, deadline: Instant) -> io::Result<bool> {
+/// Waits for an event on a descriptor; false when the deadline comes first.
+///
+/// # Errors
+/// Those of poll(2).
+pub fn ready(descriptor: BorrowedFd<'_>, events: PollFlags, deadline: Instant) -> io::Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).map_err(io::Error::other)?;

@@ -13,7 +13,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use scache_tests::fake_master::{Program, Setup, ours, stock};
-use scache_tests::wire::{Client, Connection, DEADLINE, Heard, QUIET, announcement, dummy, list};
+use scache_tests::wire::{Client, Connection, DEADLINE, Heard, QUIET, announcement, dummy};
+
+pub use scache_tests::exchange::{
+    find_dest, find_endp, found_dest, found_endp, no_dest, no_endp, save_dest, save_endp, status,
+};
 
 use crate::differences::Difference;
 
@@ -331,63 +335,6 @@ impl Script {
             })
             .collect()
     }
-}
-
-pub fn save_endp(ttl: &str, label: impl AsRef<[u8]>, property: impl AsRef<[u8]>) -> Vec<u8> {
-    list(&[
-        ("request", &b"save_endp"[..]),
-        ("ttl", ttl.as_bytes()),
-        ("label", label.as_ref()),
-        ("property", property.as_ref()),
-    ])
-}
-
-pub fn save_dest(ttl: &str, destination: &str, property: &str, endpoint: &str) -> Vec<u8> {
-    list(&[
-        ("request", "save_dest"),
-        ("ttl", ttl),
-        ("label", destination),
-        ("property", property),
-        ("label", endpoint),
-    ])
-}
-
-pub fn find_endp(label: impl AsRef<[u8]>) -> Vec<u8> {
-    list(&[("request", &b"find_endp"[..]), ("label", label.as_ref())])
-}
-
-pub fn find_dest(destination: &str) -> Vec<u8> {
-    list(&[("request", "find_dest"), ("label", destination)])
-}
-
-pub fn status(code: u8) -> Vec<u8> {
-    list(&[("status", code.to_string())])
-}
-
-pub fn found_endp(property: impl AsRef<[u8]>) -> Vec<u8> {
-    list(&[("status", &b"0"[..]), ("property", property.as_ref())])
-}
-
-pub fn found_dest(destination_property: &str, endpoint_property: &str) -> Vec<u8> {
-    list(&[
-        ("status", "0"),
-        ("property", destination_property),
-        ("property", endpoint_property),
-    ])
-}
-
-/// The failure of a `find_endp`.
-pub fn no_endp(code: u8) -> Vec<u8> {
-    list(&[("status", code.to_string().as_str()), ("property", "")])
-}
-
-/// The failure of a `find_dest`.
-pub fn no_dest(code: u8) -> Vec<u8> {
-    list(&[
-        ("status", code.to_string().as_str()),
-        ("property", ""),
-        ("property", ""),
-    ])
 }
 
 /// Plays every script to both programs and reports all that went wrong at once.

@@ -5,55 +5,18 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use scache_tests::fake_master::{FakeMaster, Notice, Program, Setup, Transport, ours, stock};
-use scache_tests::wire::{Client, Connection, DEADLINE, Heard, QUIET, announcement, dummy, list};
-
-use crate::script::{
-    find_dest, find_endp, found_dest, found_endp, no_dest, no_endp, save_dest, save_endp, status,
+use scache_tests::exchange::{
+    ask, find_dest, find_endp, found_dest, found_endp, greeted, no_dest, no_endp, receive, save,
+    save_dest, save_endp, status,
 };
+use scache_tests::fake_master::{FakeMaster, Notice, Program, Setup, Transport, ours, stock};
+use scache_tests::wire::{Client, Connection, DEADLINE, Heard, QUIET, dummy, list};
 
 /// Does the same with the stock program and with ours.
 fn with_both(check: impl Fn(&Program) + Sync) {
     for program in [stock(), ours()] {
         check(&program);
     }
-}
-
-fn ask(client: &Client, request: &[u8], reply: &[u8]) {
-    client.send(request).expect("send a request");
-    let heard = client.hear_list();
-    assert!(
-        heard == reply,
-        "asked {}, heard {}, not {}",
-        request.escape_ascii(),
-        heard.escape_ascii(),
-        reply.escape_ascii()
-    );
-}
-
-fn greeted(client: Client) -> Client {
-    assert_eq!(client.hear_list(), announcement());
-    client
-}
-
-fn save(client: &Client, connection: &Connection, label: &str, property: &str) {
-    ask(client, &save_endp("60", label, property), &dummy());
-    client
-        .send_descriptors(&[connection.near()])
-        .expect("send a descriptor");
-    assert_eq!(client.hear_list(), status(0));
-}
-
-/// The part of an exchange that follows a find's status 0.
-fn receive(client: &Client, connection: &Connection) {
-    client.send(&dummy()).expect("send a dummy");
-    match client.hear(Instant::now() + DEADLINE) {
-        Heard::Byte(0, Some(descriptor)) => {
-            assert!(connection.check(&descriptor), "another connection")
-        }
-        other => panic!("no descriptor but {other:?}"),
-    }
-    client.send(&dummy()).expect("send a dummy");
 }
 
 /// The text of a log line, without time, host and tag, which must have their form.

@@ -1,0 +1,194 @@
+//! A process seen from outside, by what /proc says of it: descriptors, memory, time of the processor.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::fs::fstat;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+
+use crate::wire::DEADLINE;
+
+/// A process, by its number. Whoever asks keeps it from being another one by then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    pid: u32,
+}
+
+impl Process {
+    /// The process of this number.
+    #[must_use]
+    pub fn new(pid: u32) -> Self {
+        Self { pid }
+    }
+
+    /// Every process that was started with this variable in its environment.
+    #[must_use]
+    pub fn all_with_environment(name: &str, value: &OsStr) -> Vec<Self> {
+        let wanted = [name.as_bytes(), b"=", value.as_bytes()].concat();
+        let Ok(entries) = fs::read_dir("/proc") else {
+            return Vec::new();
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(|pid| {
+                // A process that is gone or of another user has none that can be read.
+                fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| {
+                    environment
+                        .split(|byte| *byte == 0)
+                        .any(|variable| variable == wanted)
+                })
+            })
+            .map(Self::new)
+            .collect()
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(self) -> u32 {
+        self.pid
+    }
+
+    /// The numbers of its open descriptors.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn descriptors(self) -> Vec<u32> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid)).expect("the process runs");
+        let mut numbers: Vec<u32> = entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Waits until it has so many descriptors, and says how many there are in the end.
+    #[must_use]
+    pub fn settles_at(self, count: usize) -> usize {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let now = self.descriptors().len();
+            if now == count || Instant::now() >= deadline {
+                return now;
+            }
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Which of its descriptors above standard error a program that it starts would inherit, and what they are.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn inheritable(self) -> Vec<String> {
+        let close_on_exec = 0o2_000_000;
+        self.descriptors()
+            .into_iter()
+            .filter(|number| *number > 2)
+            .filter_map(|number| {
+                let path = format!("/proc/{}/fdinfo/{number}", self.pid);
+                let text = fs::read_to_string(path).ok()?;
+                let flags = text.lines().find_map(|line| line.strip_prefix("flags:"))?;
+                let flags = u32::from_str_radix(flags.trim(), 8).ok()?;
+                let target = fs::read_link(format!("/proc/{}/fd/{number}", self.pid)).ok()?;
+                (flags & close_on_exec == 0).then(|| format!("{number}: {}", target.display()))
+            })
+            .collect()
+    }
+
+    /// Whether it has the same socket or file open.
+    ///
+    /// # Panics
+    /// When the process is gone, or `descriptor` cannot be looked at.
+    #[must_use]
+    pub fn holds(self, descriptor: impl AsFd) -> bool {
+        let wanted = fstat(descriptor).expect("fstat");
+        self.descriptors().into_iter().any(|number| {
+            rustix::fs::stat(format!("/proc/{}/fd/{number}", self.pid))
+                .is_ok_and(|found| (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino))
+        })
+    }
+
+    /// Whether it lets go of a socket or file before the deadline.
+    #[must_use]
+    pub fn lets_go_of(self, descriptor: impl AsFd) -> bool {
+        let deadline = Instant::now() + DEADLINE;
+        while self.holds(&descriptor) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    /// Time of the processor that it has had.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn processor_time(self) -> Duration {
+        let text = fs::read_to_string(format!("/proc/{}/schedstat", self.pid))
+            .expect("the process runs and the kernel counts");
+        let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok());
+        Duration::from_nanos(nanoseconds.expect("a number of nanoseconds"))
+    }
+
+    /// Memory in use, in bytes.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn memory(self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("it runs");
+        let kibibytes: Option<u64> = text
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+        kibibytes.expect("a number of kibibytes") * 1024
+    }
+
+    /// Lets it have this many descriptors and no more from now on.
+    ///
+    /// # Panics
+    /// When the process is gone, or is somebody else's.
+    pub fn limit_descriptors(self, limit: u64) {
+        let limit = Rlimit {
+            current: Some(limit),
+            maximum: Some(limit),
+        };
+        // No number at all would mean this process.
+        let number = self.number().expect("a process number");
+        prlimit(Some(number), Resource::Nofile, limit).expect("set the limit of the process");
+    }
+
+    /// Lets it open nothing more: every number below its limit is in use. There must be no gaps.
+    ///
+    /// # Panics
+    /// When the process is gone, or has gaps among its descriptors.
+    pub fn exhaust_descriptors(self) {
+        let numbers = self.descriptors();
+        let limit = u32::try_from(numbers.len()).expect("not so many descriptors");
+        assert_eq!(
+            numbers.last().copied(),
+            limit.checked_sub(1),
+            "gaps among the descriptors"
+        );
+        self.limit_descriptors(u64::from(limit));
+    }
+
+    /// Ends it at once.
+    pub fn kill(self) {
+        if let Some(number) = self.number() {
+            let _ = kill_process(number, Signal::KILL);
+        }
+    }
+
+    fn number(self) -> Option<Pid> {
+        Pid::from_raw(i32::try_from(self.pid).ok()?)
+    }
+}

@@ -2,15 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rustix::fs::fstat;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
-use crate::wire::DEADLINE;
+use crate::wire::{DEADLINE, Identity};
 
 /// A process, by its number. Whoever asks keeps it from being another one by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,24 +99,26 @@ impl Process {
             .collect()
     }
 
-    /// Whether it has the same socket or file open.
+    /// Whether it has this socket or file open.
     ///
     /// # Panics
-    /// When the process is gone, or `descriptor` cannot be looked at.
+    /// When the process is gone.
     #[must_use]
-    pub fn holds(self, descriptor: impl AsFd) -> bool {
-        let wanted = fstat(descriptor).expect("fstat");
+    pub fn holds(self, wanted: Identity) -> bool {
         self.descriptors().into_iter().any(|number| {
-            rustix::fs::stat(format!("/proc/{}/fd/{number}", self.pid))
-                .is_ok_and(|found| (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino))
+            let path = format!("/proc/{}/fd/{number}", self.pid);
+            Identity::at(Path::new(&path)) == Some(wanted)
         })
     }
 
     /// Whether it lets go of a socket or file before the deadline.
+    ///
+    /// # Panics
+    /// When the process is gone.
     #[must_use]
-    pub fn lets_go_of(self, descriptor: impl AsFd) -> bool {
+    pub fn lets_go_of(self, wanted: Identity) -> bool {
         let deadline = Instant::now() + DEADLINE;
-        while self.holds(&descriptor) {
+        while self.holds(wanted) {
             if Instant::now() >= deadline {
                 return false;
             }

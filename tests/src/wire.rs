@@ -272,12 +272,44 @@ impl AsFd for Client {
     }
 }
 
+/// What tells an open socket or file from every other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// That of a descriptor.
+    ///
+    /// # Panics
+    /// When it cannot be looked at.
+    #[must_use]
+    pub fn of(descriptor: impl AsFd) -> Self {
+        let status = fstat(descriptor).expect("fstat");
+        Self {
+            device: status.st_dev,
+            inode: status.st_ino,
+        }
+    }
+
+    /// That of a descriptor of any process, by its path in /proc.
+    #[must_use]
+    pub fn at(path: &Path) -> Option<Self> {
+        let status = rustix::fs::stat(path).ok()?;
+        Some(Self {
+            device: status.st_dev,
+            inode: status.st_ino,
+        })
+    }
+}
+
 /// A connection worth caching: the near end is given away, the far end stays with the test, which can tell by it
 /// whether a descriptor that comes back is the one it gave.
 #[derive(Debug)]
 pub struct Connection {
     near: Option<OwnedFd>,
-    inode: (u64, u64),
+    identity: Identity,
     /// Also when it is a TCP socket: read(2), write(2) and shutdown(2) do not mind.
     far: UnixStream,
 }
@@ -308,10 +340,9 @@ impl Connection {
     }
 
     fn between(near: OwnedFd, far: UnixStream) -> Self {
-        let status = fstat(&near).expect("fstat of a socket");
         Self {
+            identity: Identity::of(&near),
             near: Some(near),
-            inode: (status.st_dev, status.st_ino),
             far,
         }
     }
@@ -326,6 +357,12 @@ impl Connection {
             .as_ref()
             .expect("the near end is still here")
             .as_fd()
+    }
+
+    /// What the near end is known by, also when it is not here.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.identity
     }
 
     /// Closes the test's own copy of the near end, as a client does that has saved it.
@@ -346,8 +383,7 @@ impl Connection {
     /// When the nonce does not arrive although the socket is the same.
     #[must_use]
     pub fn check(&self, descriptor: &OwnedFd) -> bool {
-        let status = fstat(descriptor).expect("fstat of a received descriptor");
-        if (status.st_dev, status.st_ino) != self.inode {
+        if Identity::of(descriptor) != self.identity {
             return false;
         }
         let nonce = fresh_nonce();
@@ -357,8 +393,22 @@ impl Connection {
         let mut arrived = [0; 16];
         self.far
             .set_read_timeout(Some(DEADLINE))
-            .and_then(|()| (&self.far).read_exact(&mut arrived))
-            .expect("the nonce arrives at the far end");
+            .expect("a timeout");
+        match (&self.far).read_exact(&mut arrived) {
+            Ok(()) => {}
+            // Over TCP only the answer to what was sent tells that the far end is closed.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::NotConnected
+                ) =>
+            {
+                return true;
+            }
+            Err(error) => panic!("the nonce does not arrive at the far end: {error}"),
+        }
         assert_eq!(arrived, nonce, "another nonce arrived at the far end");
         true
     }

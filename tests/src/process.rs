@@ -153,33 +153,36 @@ impl Process {
         kibibytes.expect("a number of kibibytes") * 1024
     }
 
-    /// Lets it have this many descriptors and no more from now on.
+    /// Lets it have this many descriptors and no more from now on, or as many as it may have at most.
     ///
     /// # Panics
     /// When the process is gone, or is somebody else's.
     pub fn limit_descriptors(self, limit: u64) {
+        let text = fs::read_to_string(format!("/proc/{}/limits", self.pid)).expect("it runs");
+        // Soft limit, hard limit, unit.
+        let hard: Option<u64> = text
+            .lines()
+            .find_map(|line| line.strip_prefix("Max open files"))
+            .and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+        let hard = hard.expect("a hard limit");
         let limit = Rlimit {
-            current: Some(limit),
-            maximum: Some(limit),
+            current: Some(limit.min(hard)),
+            maximum: Some(hard),
         };
         // No number at all would mean this process.
         let number = self.number().expect("a process number");
         prlimit(Some(number), Resource::Nofile, limit).expect("set the limit of the process");
     }
 
-    /// Lets it open nothing more: every number below its limit is in use. There must be no gaps.
+    /// Lets it open nothing more: every number below its limit is in use.
     ///
     /// # Panics
-    /// When the process is gone, or has gaps among its descriptors.
+    /// When the process is gone.
     pub fn exhaust_descriptors(self) {
         let numbers = self.descriptors();
-        let limit = u32::try_from(numbers.len()).expect("not so many descriptors");
-        assert_eq!(
-            numbers.last().copied(),
-            limit.checked_sub(1),
-            "gaps among the descriptors"
-        );
-        self.limit_descriptors(u64::from(limit));
+        let first_free = (0..).zip(&numbers).find(|(free, used)| free != *used);
+        let limit = first_free.map_or(numbers.len() as u64, |(free, _)| u64::from(free));
+        self.limit_descriptors(limit);
     }
 
     /// Ends it at once.

@@ -37,9 +37,12 @@
 //! is listened for a while.
 
 mod common;
+mod departures;
 mod descriptors;
+mod exhaustion;
 mod garbage;
 mod goodbye;
 mod limits;
+mod linger;
 mod liveness;
 mod stalls;

@@ -75,7 +75,7 @@ fn a_client_that_stops_anywhere_stops_nobody_else() {
             (stop.reach)(&client);
             match side {
                 Side::Stock => {
-                    is_kept_waiting(&witness);
+                    assert!(is_kept_waiting(&witness), "{}", stop.what);
                     drop(client);
                     is_served_at_last(&witness);
                 }
@@ -134,7 +134,7 @@ fn a_request_has_no_more_than_ipc_timeout() {
         match side {
             // Stock gives the request up and keeps the client.
             Side::Stock => {
-                is_kept_waiting(&witness);
+                assert!(is_kept_waiting(&witness));
                 is_served_at_last(&witness);
             }
             Side::Ours => hears_the_end(&client),
@@ -175,7 +175,7 @@ fn in_stock_bytes_one_by_one_hold_everybody_up_past_any_time_limit() {
     let witness = client_of(&master);
     let client = client_of(&master);
     client.send(b"r").expect("send");
-    is_kept_waiting(&witness);
+    assert!(is_kept_waiting(&witness));
     let before = Instant::now();
     while before.elapsed() < Duration::from_secs(6) {
         client.send(b"r").expect("the server still listens");
@@ -219,7 +219,7 @@ fn in_stock_a_client_that_reads_no_replies_holds_everybody_up() {
         asks_without_reading(&master, &client, 5_000) < 5_000,
         "it answers all"
     );
-    is_kept_waiting(&witness);
+    assert!(is_kept_waiting(&witness));
 }
 
 /// Asks again each time more has arrived, until nothing more arrives. How many replies came.

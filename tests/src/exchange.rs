@@ -33,10 +33,21 @@ pub fn ask(client: &Client, request: &[u8], reply: &[u8]) {
     assert!(
         heard == reply,
         "asked {}, heard {}, not {}",
-        request.escape_ascii(),
-        heard.escape_ascii(),
-        reply.escape_ascii()
+        shown(request),
+        shown(&heard),
+        shown(reply)
     );
+}
+
+/// Bytes for people to read, cut where there are too many.
+#[must_use]
+pub fn shown(bytes: &[u8]) -> String {
+    let mut text = bytes.escape_ascii().to_string().replace("\\x00", "|");
+    if text.len() > 240 {
+        text.truncate(120);
+        text.push_str(&format!("... ({} bytes in all)", bytes.len()));
+    }
+    text
 }
 
 /// Saves a connection for a minute.
@@ -123,7 +134,7 @@ pub fn receive(client: &Client, connection: &Connection) {
 }
 
 /// The server is gone, or it was silent until the deadline, or it said what makes no sense.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Broken(Vec<u8>);
 
 impl fmt::Debug for Broken {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use scache_tests::fake_master::{Program, Setup, ours, stock};
 use scache_tests::wire::{Client, Connection, DEADLINE, Heard, QUIET, announcement, dummy};
 
+use scache_tests::exchange::shown;
 pub use scache_tests::exchange::{
     find_dest, find_endp, found_dest, found_endp, no_dest, no_endp, save_dest, save_endp, status,
 };
@@ -101,15 +102,6 @@ impl fmt::Debug for Event {
             Self::Far(id, None) => write!(out, "the remote of {id} hears something else"),
         }
     }
-}
-
-fn shown(bytes: &[u8]) -> String {
-    let mut text = bytes.escape_ascii().to_string().replace("\\x00", "|");
-    if text.len() > 240 {
-        text.truncate(120);
-        let _ = write!(text, "... ({} bytes in all)", bytes.len());
-    }
-    text
 }
 
 /// A named script with the main.cf it needs.

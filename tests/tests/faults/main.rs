@@ -39,10 +39,16 @@
 mod common;
 mod departures;
 mod descriptors;
+mod ending;
 mod exhaustion;
 mod garbage;
 mod goodbye;
+mod handover;
+mod killed;
 mod limits;
 mod linger;
 mod liveness;
 mod stalls;
+mod successor;
+mod surroundings;
+mod timers;

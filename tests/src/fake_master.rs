@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::event::PollFlags;
@@ -125,7 +125,7 @@ impl FakeMaster {
             fs::create_dir(root.join(name)).expect("a directory for the instance");
         }
         if setup.main_cf {
-            fs::write(root.join("etc/main.cf"), setup.main_cf_text(root)).expect("write main.cf");
+            write_main_cf(&root.join("etc/main.cf"), &setup.main_cf_text(root));
         }
         let log = Arc::new(Mutex::new(Vec::new()));
         let mut recorders = Vec::new();
@@ -508,6 +508,18 @@ fn spawn(
         status_channel,
         one_shot_client,
     }
+}
+
+/// An old one: stock reads a file that was just written over and over for two seconds, until it is sure that
+/// nobody writes it any more.
+fn write_main_cf(path: &Path, text: &str) {
+    fs::write(path, text).expect("write main.cf");
+    let an_hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    File::options()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.set_modified(an_hour_ago))
+        .expect("make main.cf old");
 }
 
 fn log_path(setup: &Setup, root: &Path) -> PathBuf {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
+use rustix::net::sockopt::{set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags,
@@ -99,7 +100,7 @@ impl Client {
             ) {
                 Ok(sent) => rest = &rest[sent..],
                 Err(rustix::io::Errno::AGAIN) => {
-                    if !ready(self.socket.as_fd(), PollFlags::OUT, deadline)? {
+                    if !ready(&self.socket, PollFlags::OUT, deadline)? {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
                 }
@@ -137,9 +138,7 @@ impl Client {
     #[must_use]
     pub fn hear(&self, deadline: Instant) -> Heard {
         loop {
-            if !ready(self.socket.as_fd(), PollFlags::IN, deadline)
-                .expect("poll the client's socket")
-            {
+            if !ready(&self.socket, PollFlags::IN, deadline).expect("poll the client's socket") {
                 return Heard::Nothing;
             }
             let mut byte = [0];
@@ -195,7 +194,7 @@ impl Client {
                 Ok((0, _)) => return bytes,
                 Ok((count, _)) => count,
                 Err(rustix::io::Errno::AGAIN) => {
-                    match ready(self.socket.as_fd(), PollFlags::IN, deadline) {
+                    match ready(&self.socket, PollFlags::IN, deadline) {
                         Ok(true) => continue,
                         Ok(false) => return bytes,
                         Err(error) => panic!("the client's socket cannot be polled: {error}"),
@@ -333,8 +332,11 @@ impl Connection {
     #[must_use]
     pub fn tcp() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a TCP socket");
+        // Little is enough to fill it: full buffers of many tests at once are more than the kernel stands for.
+        set_socket_recv_buffer_size(&listener, 16 << 10).expect("set the size of a buffer");
         let address = listener.local_addr().expect("its address");
         let near = TcpStream::connect(address).expect("connect");
+        set_socket_send_buffer_size(&near, 16 << 10).expect("set the size of a buffer");
         let (far, _) = listener.accept().expect("accept");
         Self::between(near.into(), UnixStream::from(OwnedFd::from(far)))
     }
@@ -425,7 +427,7 @@ impl Connection {
     #[must_use]
     pub fn far_hears_nothing(&self, time: Duration) -> bool {
         matches!(
-            ready(self.far.as_fd(), PollFlags::IN, Instant::now() + time),
+            ready(&self.far, PollFlags::IN, Instant::now() + time),
             Ok(false)
         )
     }
@@ -459,7 +461,7 @@ impl Connection {
         let deadline = Instant::now() + DEADLINE;
         let mut line = Vec::new();
         while line.last() != Some(&b'\n')
-            && ready(self.far.as_fd(), PollFlags::IN, deadline).expect("poll the far end")
+            && ready(&self.far, PollFlags::IN, deadline).expect("poll the far end")
         {
             let mut byte = [0];
             match (&self.far).read(&mut byte) {
@@ -495,12 +497,12 @@ fn fresh_nonce() -> [u8; 16] {
 ///
 /// # Errors
 /// Those of poll(2).
-pub fn ready(descriptor: BorrowedFd<'_>, events: PollFlags, deadline: Instant) -> io::Result<bool> {
+pub fn ready(descriptor: impl AsFd, events: PollFlags, deadline: Instant) -> io::Result<bool> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
         match poll(
-            &mut [PollFd::from_borrowed_fd(descriptor, events)],
+            &mut [PollFd::from_borrowed_fd(descriptor.as_fd(), events)],
             Some(&timeout),
         ) {
             Ok(count) => return Ok(count > 0),

@@ -1,8 +1,10 @@
 //! What the tests of faults have in common.
 
+use std::os::fd::BorrowedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::{SendFlags, send};
 use scache_tests::exchange::{ask, find_endp, greeted, no_endp};
 use scache_tests::fake_master::{FakeMaster, Program, Setup, ours, stock};
 use scache_tests::wire::{Client, Connection, DEADLINE, Heard, QUIET};
@@ -117,4 +119,29 @@ pub fn warnings(master: &FakeMaster) -> Vec<String> {
     let mut lines = logged(master);
     lines.retain(|line| line.starts_with("warning: "));
     lines
+}
+
+/// Sends until the socket takes no more, and says how many bytes that were.
+pub fn fill(socket: BorrowedFd<'_>) -> usize {
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let mut sent = 0;
+    let mut full_at = None;
+    // Some of what was taken may still go over to the other side: full is what stays full.
+    while full_at.is_none_or(|at: Instant| at.elapsed() < Duration::from_millis(200)) {
+        // When there is no room for many bytes there may be some for one.
+        match [&[b'x'; 65_536][..], b"x"]
+            .into_iter()
+            .find_map(|piece| send(socket, piece, flags).ok())
+        {
+            Some(count) => {
+                sent += count;
+                full_at = None;
+            }
+            None => {
+                full_at = full_at.or(Some(Instant::now()));
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+    sent
 }

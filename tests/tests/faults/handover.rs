@@ -10,7 +10,7 @@ use scache_tests::exchange::{
 use scache_tests::fake_master::{FakeMaster, Program, Setup, ours, stock};
 use scache_tests::wire::{Client, Connection, QUIET, announcement};
 
-use crate::common::{becomes_true, client_of, is_served, last_words, logged};
+use crate::common::{becomes_true, client_of, is_served, last_words, logged, warnings};
 
 /// Reloads, and waits for the predecessor to be done.
 fn reloaded(master: &mut FakeMaster, successor: &Program) {
@@ -110,6 +110,24 @@ fn a_reload_buys_no_time() {
         take(&client, "long", &long);
         assert_ne!(last_words(&short), "no end", "{name}");
     }
+}
+
+#[test]
+fn a_stock_successor_has_nothing_to_complain_of_for_each_entry() {
+    let mut master = Setup::new(&ours()).start();
+    let client = client_of(&master);
+    let connections: Vec<Connection> = (0..30)
+        .map(|index| {
+            bind(&client, "dest", &index.to_string(), "endp");
+            saved(&client, 60, Connection::new(), "endp")
+        })
+        .collect();
+    drop(client);
+    reloaded(&mut master, &stock());
+    let client = client_of(&master);
+    take(&client, "endp", &connections[0]);
+    let warnings = warnings(&master);
+    assert!(warnings.len() <= 1, "{warnings:#?}");
 }
 
 #[test]

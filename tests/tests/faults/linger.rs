@@ -5,7 +5,6 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::net::sockopt::set_socket_linger;
-use rustix::net::{SendFlags, send};
 use rustix::process::Signal;
 use scache_tests::exchange::{
     ask, find_endp, found_endp, save_endp, save_for, saved, status, try_find,
@@ -13,7 +12,7 @@ use scache_tests::exchange::{
 use scache_tests::fake_master::{FakeMaster, Setup, ours, stock};
 use scache_tests::wire::{Client, Connection, DEADLINE, Heard, dummy, list};
 
-use crate::common::{client_of, hears_the_end, is_kept_waiting, is_served, with_settings};
+use crate::common::{client_of, fill, hears_the_end, is_kept_waiting, is_served, with_settings};
 
 /// Beyond any deadline here.
 const LINGER: Duration = Duration::from_secs(40);
@@ -196,18 +195,7 @@ fn lingering() -> Connection {
 /// Lets the last close wait for data that the peer never reads.
 fn spoil(socket: BorrowedFd<'_>) {
     set_socket_linger(socket, Some(LINGER)).expect("set the time to linger");
-    let piece = [b'x'; 65_536];
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    let mut full_at = None;
-    // Some of what was taken may still go over to the other side: full is what stays full.
-    while full_at.is_none_or(|at: Instant| at.elapsed() < Duration::from_millis(100)) {
-        if send(socket, &piece, flags).is_ok() {
-            full_at = None;
-        } else {
-            full_at = full_at.or(Some(Instant::now()));
-            sleep(Duration::from_millis(10));
-        }
-    }
+    fill(socket);
 }
 
 #[test]

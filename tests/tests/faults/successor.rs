@@ -202,7 +202,12 @@ fn the_statistics_are_logged_before_the_process_ends_and_by_nobody_else() {
     let tag = format!("[{}]: ", master.pid());
     // What the fake master recorded since, too.
     assert_eq!(logged(&master), at_its_end);
-    assert!(master.log_lines(3).iter().all(|line| line.contains(&tag)));
+    assert!(
+        master
+            .all_log_lines()
+            .iter()
+            .all(|line| line.contains(&tag))
+    );
     drop(connection);
 }
 

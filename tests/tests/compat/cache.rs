@@ -2,6 +2,7 @@
 
 use scache_tests::wire::dummy;
 
+use crate::differences::Difference;
 use crate::script::{
     Script, bare_script, check_all, find_dest, find_endp, found_dest, found_endp, no_endp,
     save_dest, save_endp, script, status,
@@ -21,7 +22,7 @@ fn values_are_opaque_as_in_stock() {
 }
 
 #[test]
-fn connections_are_not_judged_as_in_stock() {
+fn useless_connections_are_neither_taken_in_nor_handed_out() {
     check_all(&useless_connections());
 }
 
@@ -247,7 +248,11 @@ fn expiries() -> Vec<Script> {
         script("a connection that expired is closed")
             .saves_for('a', "1", "endp", "p", 1)
             .sleep_ms(PAST_ONE_SECOND_MS)
-            .far_hears(1, b"")
+            .differs(
+                Difference::Goodbye,
+                |stock| stock.far_hears(1, b""),
+                |ours| ours.far_hears(1, b"QUIT\r\n"),
+            )
             .misses('a', "endp"),
         script("a binding expires and the connection stays")
             .binds_for('a', "1", "dest", "d", "endp")
@@ -321,22 +326,43 @@ fn expiries() -> Vec<Script> {
 }
 
 fn useless_connections() -> Vec<Script> {
+    let own = script("a client's own connection to the cache")
+        .asks('a', save_endp("60", "endp", "p"), dummy())
+        .send_itself('a')
+        .differs(
+            Difference::OwnConnection,
+            |stock| {
+                stock
+                    .reply('a', status(0))
+                    .asks('a', save_dest("60", "dest", "d", "endp"), status(0))
+                    .asks('a', find_dest("dest"), found_dest("d", "p"))
+            },
+            |ours| {
+                ours.reply('a', status(2))
+                    .asks('a', save_dest("60", "dest", "d", "endp"), status(0))
+                    .misses_for('a', "dest")
+            },
+        );
     vec![
-        script("a connection that its peer closed")
-            .saves('a', "endp", "p", 1)
-            .far_closes(1)
-            .sleep_ms(500)
-            .takes('a', "endp", "p", 1),
-        script("a connection whose peer spoke")
-            .saves('a', "endp", "p", 1)
-            .far_says(1, b"421 too long idle\r\n")
-            .sleep_ms(500)
-            .asks('a', find_endp("endp"), found_endp("p")),
-        script("a client's own connection to the cache")
-            .asks('a', save_endp("60", "endp", "p"), dummy())
-            .send_itself('a')
-            .reply('a', status(0))
-            .asks('a', save_dest("60", "dest", "d", "endp"), status(0))
-            .asks('a', find_dest("dest"), found_dest("d", "p")),
+        useless(
+            script("a connection that its peer closed")
+                .saves('a', "endp", "p", 1)
+                .far_closes(1),
+        ),
+        useless(
+            script("a connection whose peer spoke")
+                .saves('a', "endp", "p", 1)
+                .far_says(1, b"421 too long idle\r\n"),
+        ),
+        own,
     ]
+}
+
+/// A script that leaves nothing but a useless connection of `endp`.
+fn useless(script: Script) -> Script {
+    script.sleep_ms(500).differs(
+        Difference::DeadConnections,
+        |stock| stock.takes('a', "endp", "p", 1),
+        |ours| ours.misses('a', "endp"),
+    )
 }

@@ -28,6 +28,9 @@ differences! {
     DescriptorsReturned => "Surplus descriptors are closed",
     StrayDescriptor => "A descriptor where none belongs ends the client",
     ClientGone => "A connection survives the client that asked for it",
+    DeadConnections => "Dead connections are not handed out",
+    OwnConnection => "A client cannot save its own connection",
+    Goodbye => "A goodbye is said before closing",
 }
 
 #[test]

@@ -1,12 +1,13 @@
 # make run     build scached and start it in the foreground
 # make test    every test, against the real Postfix (fetched below target/ if need be)
 # make check   formatting, lints, documentation
+# make faults  what faults do to stock scache and to ours, measured
 # make demo    a real Postfix with stock scache, then with ours, side by side
 # make bench   processor time per cycle of requests: stock, ours, ours without watching
 
 CARGO ?= cargo
 
-.PHONY: build run test check demo bench
+.PHONY: build run test check demo bench faults
 
 build:
 	$(CARGO) build --locked --release --bins
@@ -31,3 +32,8 @@ demo:
 bench:
 	$(CARGO) build --locked --release --workspace --bins
 	$(CARGO) run --locked --release -p scache-tests --bin bench
+
+# SHORT=1 for small numbers; `target/release/faults --help` lists what else can be set.
+faults:
+	$(CARGO) build --locked --release --workspace --bins
+	$(CARGO) run --locked --release -p scache-tests --bin faults -- $(if $(SHORT),--short)

@@ -1,0 +1,31 @@
+//! A process that keeps descriptors on their way, for the test that runs a server out of what its user may have there.
+
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use scache_tests::wire::Client;
+
+/// Sends so many descriptors to nobody, says so, and holds them until standard input ends.
+pub fn hold(count: &str) -> ExitCode {
+    let Ok(count) = count.parse::<usize>() else {
+        return ExitCode::from(2);
+    };
+    let (near, far) = UnixStream::pair().expect("a pair of sockets");
+    let near = Client::from(std::os::fd::OwnedFd::from(near));
+    let file = std::fs::File::open("/dev/null").expect("open /dev/null");
+    let mut sent = 0;
+    while sent < count {
+        let some = (count - sent).min(253);
+        if near.send_descriptors(&vec![file.as_fd(); some]).is_err() {
+            break;
+        }
+        sent += some;
+    }
+    println!("{sent}");
+    std::io::stdout().flush().expect("somebody reads");
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+    drop(far);
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,113 @@
+//! Measures what faults do to a running scache, stock beside ours: `make faults`.
+//!
+//! Each part prints its table and what was promised. The exit status is 1 when ours broke a promise. Only UNIX
+//! sockets and the loopback interface are used, and no process stays behind. `--short` runs everything with
+//! small numbers; the environment sets single ones (`--help` lists them).
+
+mod endurance;
+mod exhaustion;
+mod in_flight;
+mod reload;
+mod report;
+mod stalled;
+
+use std::process::ExitCode;
+
+use report::Report;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// How much of everything.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    stalled_clients: usize,
+    requests: usize,
+    pairs: usize,
+    hostile_messages: usize,
+    bindings: usize,
+    connections: usize,
+}
+
+const FULL: Counts = Counts {
+    stalled_clients: 1_000,
+    requests: 40_000,
+    pairs: 1_000_000,
+    hostile_messages: 100_000,
+    bindings: 10_000,
+    connections: 2_000,
+};
+
+const SHORT: Counts = Counts {
+    stalled_clients: 40,
+    requests: 500,
+    pairs: 500,
+    hostile_messages: 200,
+    bindings: 200,
+    connections: 80,
+};
+
+const HELP: &str = "\
+Usage: faults [--short]
+
+SCACHE_FAULTS_CLIENTS      stalled clients
+SCACHE_FAULTS_REQUESTS     requests of others that are timed
+SCACHE_FAULTS_PAIRS        connections saved and found again
+SCACHE_FAULTS_MESSAGES     hostile messages
+SCACHE_FAULTS_BINDINGS     bindings that are handed over
+SCACHE_FAULTS_CONNECTIONS  connections that are handed over
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let counts = match words[..] {
+        [] => FULL,
+        ["--short"] => SHORT,
+        // For the tests: not meant for people.
+        ["hold-in-flight", count] => return in_flight::hold(count),
+        _ => {
+            print!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    let counts = match from_environment(counts) {
+        Ok(counts) => counts,
+        Err(message) => {
+            eprintln!("faults: {message}");
+            return ExitCode::from(2);
+        }
+    };
+    raise_descriptor_limit();
+    let mut report = Report::default();
+    stalled::measure(&counts, &mut report);
+    endurance::measure(&counts, &mut report);
+    exhaustion::measure(&mut report);
+    reload::measure(&counts, &mut report);
+    report.conclude()
+}
+
+fn from_environment(mut counts: Counts) -> Result<Counts, String> {
+    for (name, count) in [
+        ("SCACHE_FAULTS_CLIENTS", &mut counts.stalled_clients),
+        ("SCACHE_FAULTS_REQUESTS", &mut counts.requests),
+        ("SCACHE_FAULTS_PAIRS", &mut counts.pairs),
+        ("SCACHE_FAULTS_MESSAGES", &mut counts.hostile_messages),
+        ("SCACHE_FAULTS_BINDINGS", &mut counts.bindings),
+        ("SCACHE_FAULTS_CONNECTIONS", &mut counts.connections),
+    ] {
+        if let Ok(text) = std::env::var(name) {
+            let number: usize = text.parse().map_err(|_| format!("{name}: no number"))?;
+            *count = number.max(8);
+        }
+    }
+    Ok(counts)
+}
+
+/// Clients and far ends are all in this process, and what is started inherits the limit.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    setrlimit(Resource::Nofile, raised).expect("a soft limit can be raised to the hard one");
+}

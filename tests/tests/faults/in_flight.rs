@@ -1,0 +1,95 @@
+//! Too many descriptors of one user on their way (row 18): sendmsg(2) refuses to send one more, and the server lives.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use scache_tests::exchange::{ask, find_endp, found_endp, saved, take, try_find};
+use scache_tests::fake_master::{Setup, built, ours};
+use scache_tests::wire::Connection;
+
+use crate::common::{becomes_true, client_of, is_served};
+
+/// A user whom no other test needs, by number and name: games, on every Debian.
+const USER: u32 = 5;
+const USER_NAME: &str = "games";
+
+/// Far above the limit of the server, below that of this process.
+const IN_FLIGHT: usize = 1_500;
+
+/// A process of the same user that keeps descriptors on their way.
+struct Holder {
+    child: Child,
+    sent: usize,
+}
+
+impl Holder {
+    fn start() -> Self {
+        // The build's directory may be closed to that user.
+        let directory = tempfile::tempdir().expect("a directory");
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(directory.path(), all).expect("set the mode");
+        let program = directory.path().join("faults");
+        std::fs::copy(built("faults"), &program).expect("copy the program");
+        let mut child = Command::new(&program)
+            .args(["hold-in-flight", &IN_FLIGHT.to_string()])
+            .current_dir("/")
+            .uid(USER)
+            .gid(USER)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("these tests need root, to be another user");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("its standard output"))
+            .read_line(&mut line)
+            .expect("a line");
+        let sent = line.trim().parse().expect("a number");
+        Self { child, sent }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_connection_that_cannot_be_sent_stays_cached_and_the_server_lives() {
+    let owner = format!("mail_owner={USER_NAME}");
+    let mut master = Setup::new(&ours())
+        .arguments(&["-u", "-o", &owner])
+        .descriptor_limit(200)
+        .start();
+    let witness = client_of(&master);
+    let connections =
+        ["first", "second"].map(|label| saved(&witness, 60, Connection::new(), label));
+    let held = master.process().descriptors().len();
+    let holder = Holder::start();
+    assert_eq!(holder.sent, IN_FLIGHT, "not so many are on their way");
+    for _ in 0..5 {
+        let client = client_of(&master);
+        ask(&client, &find_endp("first"), &found_endp("first"));
+        client
+            .send(&scache_tests::wire::dummy())
+            .expect("send a dummy");
+        // The status was 0 already: all that is left is to hang up.
+        crate::common::hears_the_end(&client);
+        is_served(&witness);
+        assert_eq!(master.process().settles_at(held), held);
+    }
+    // Saves do not send.
+    let third = saved(&witness, 60, Connection::new(), "third");
+    drop(holder);
+    becomes_true("descriptors can be sent again", || {
+        let client = client_of(&master);
+        matches!(try_find(&client, "third"), Ok(Some(_)))
+    });
+    for (label, connection) in ["first", "second"].iter().zip(&connections) {
+        take(&client_of(&master), label, connection);
+    }
+    assert!(master.runs());
+    drop(third);
+}

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use scache_tests::exchange::{ask, find_endp, found_endp, saved};
-use scache_tests::fake_master::{FakeMaster, Setup, ours};
+use scache_tests::fake_master::{FakeMaster, Setup, ours, stock};
 use scache_tests::wire::{Connection, Heard, dummy};
 
 use crate::common::{QUIT, Side, client_of, hears_the_end, last_words, logged, with_both};
@@ -61,6 +61,22 @@ fn the_cached_connections_hear_a_goodbye() {
         for connection in &connections {
             assert_eq!(last_words(connection), QUIT, "{}", end.what);
         }
+    }
+}
+
+#[test]
+fn in_stock_they_hear_nothing() {
+    let ends: [fn(&mut FakeMaster); 2] = [
+        |master| master.signal(Signal::TERM),
+        FakeMaster::close_status_channel,
+    ];
+    for end in ends {
+        let mut master = Setup::new(&stock()).start();
+        let client = client_of(&master);
+        let connection = saved(&client, 60, Connection::tcp(), "endp");
+        end(&mut master);
+        master.wait_for_exit();
+        assert_eq!(last_words(&connection), "");
     }
 }
 

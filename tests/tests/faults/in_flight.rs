@@ -1,14 +1,13 @@
 //! Too many descriptors of one user on their way (row 18): sendmsg(2) refuses to send one more, and the server lives.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use scache_tests::exchange::{ask, find_endp, found_endp, saved, take, try_find};
-use scache_tests::fake_master::{Setup, built, ours};
+use scache_tests::fake_master::{Setup, ours};
 use scache_tests::wire::Connection;
 
-use crate::common::{becomes_true, client_of, is_served};
+use crate::common::{OtherUser, becomes_true, client_of, is_served};
 
 /// A user whom no other test needs, by number and name: games, on every Debian.
 const USER: u32 = 5;
@@ -25,17 +24,10 @@ struct Holder {
 
 impl Holder {
     fn start() -> Self {
-        // The build's directory may be closed to that user.
-        let directory = tempfile::tempdir().expect("a directory");
-        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(directory.path(), all).expect("set the mode");
-        let program = directory.path().join("faults");
-        std::fs::copy(built("faults"), &program).expect("copy the program");
-        let mut child = Command::new(&program)
+        let user = OtherUser::new(USER);
+        let mut child = user
+            .command()
             .args(["hold-in-flight", &IN_FLIGHT.to_string()])
-            .current_dir("/")
-            .uid(USER)
-            .gid(USER)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -22,7 +22,7 @@
 //! | 17 | a client dies in a find | `departures` |
 //! | 18 | too many descriptors in flight | `in_flight` |
 //! | 19 | a full status channel; a full or missing log | `surroundings` |
-//! | 20 | cost per entry | `timers`; the benches of `scache-store` |
+//! | 20 | cost per entry | `timers` |
 //! | 21 | the clock is set | the pure crates read no clock (their clippy.toml); the simulation |
 //! | 22 | colliding labels | `garbage`; the model test of `scache-store` |
 //! | 23 | the log is flooded | `garbage` |
@@ -30,7 +30,7 @@
 //! | 25 | goodbyes | `goodbye`, `ending` |
 //! | 26 | killed at any moment | `killed` |
 //! | 27 | garbage | `garbage`; the fuzzers |
-//! | 28 | users who may not | the mode: `standalone`; the list of users: tests/standalone.rs |
+//! | 28 | users who may not | `users`: the mode of the socket |
 //! | 29 | descriptors left to a child | `descriptors` |
 //!
 //! Nothing here depends on how fast the machine is: what must happen has twenty seconds, and what must not happen
@@ -54,3 +54,4 @@ mod stalls;
 mod successor;
 mod surroundings;
 mod timers;
+mod users;

@@ -1,15 +1,11 @@
 //! What is around the server and does not work (row 19): a master that was stopped, a log that is full or missing, a
 //! screen that nobody reads.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-
-use rustix::process::Signal;
 use scache_tests::exchange::{ask, find_endp, greeted, no_endp, save, take};
-use scache_tests::fake_master::{LogSocket, LogTarget, Setup, built, ours};
+use scache_tests::fake_master::{LogSocket, LogTarget, Setup, ours};
 use scache_tests::wire::{Client, Connection, DEADLINE, Heard, QUIET};
 
-use crate::common::{Side, client_of, is_served, with_both};
+use crate::common::{Daemon, Side, client_of, is_served, with_both};
 
 #[test]
 fn a_master_that_was_stopped_stops_nobody() {
@@ -98,62 +94,10 @@ fn lines_arrive_where_somebody_reads() {
     }
 }
 
-/// `scached` with its standard error in a pipe.
-struct Daemon {
-    child: Child,
-    screen: Option<BufReader<std::process::ChildStderr>>,
-    path: std::path::PathBuf,
-    _directory: tempfile::TempDir,
-}
-
-impl Daemon {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("socket");
-        let mut child = Command::new(built("scached"))
-            .arg("-v")
-            .arg("--socket")
-            .arg(&path)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("scached");
-        let mut screen = BufReader::new(child.stderr.take().expect("its standard error"));
-        let mut line = String::new();
-        screen.read_line(&mut line).expect("a line");
-        Self {
-            child,
-            screen: Some(screen),
-            path,
-            _directory: directory,
-        }
-    }
-
-    fn ends(&mut self) {
-        let process = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(process, Signal::TERM).expect("it runs");
-        let deadline = std::time::Instant::now() + DEADLINE;
-        loop {
-            if let Some(status) = self.child.try_wait().expect("wait") {
-                assert_eq!(status.code(), Some(0));
-                return;
-            }
-            assert!(std::time::Instant::now() < deadline, "it does not end");
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn a_screen_that_nobody_reads_holds_up_nobody() {
-    let mut daemon = Daemon::start();
-    let client = greeted(Client::connect(&daemon.path).expect("connect"));
+    let mut daemon = Daemon::start(&["-v"]);
+    let client = greeted(Client::connect(&daemon.path()).expect("connect"));
     let label = "x".repeat(1_000);
     // Several times what a pipe holds.
     for _ in 0..500 {
@@ -164,12 +108,12 @@ fn a_screen_that_nobody_reads_holds_up_nobody() {
 
 #[test]
 fn a_screen_that_is_gone_ends_nothing() {
-    let mut daemon = Daemon::start();
-    let client = greeted(Client::connect(&daemon.path).expect("connect"));
-    daemon.screen = None;
+    let mut daemon = Daemon::start(&["-v"]);
+    let client = greeted(Client::connect(&daemon.path()).expect("connect"));
+    daemon.close_screen();
     for _ in 0..100 {
         is_served(&client);
     }
-    is_served(&greeted(Client::connect(&daemon.path).expect("connect")));
+    is_served(&greeted(Client::connect(&daemon.path()).expect("connect")));
     daemon.ends();
 }

@@ -6,7 +6,7 @@
 
 mod endurance;
 mod exhaustion;
-mod in_flight;
+mod other_user;
 mod reload;
 mod report;
 mod stalled;
@@ -63,7 +63,8 @@ fn main() -> ExitCode {
         [] => FULL,
         ["--short"] => SHORT,
         // For the tests: not meant for people.
-        ["hold-in-flight", count] => return in_flight::hold(count),
+        ["hold-in-flight", count] => return other_user::hold(count),
+        ["connect", path] => return other_user::connect(path),
         _ => {
             print!("{HELP}");
             return ExitCode::from(2);

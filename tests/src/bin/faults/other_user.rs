@@ -1,11 +1,12 @@
-//! A process that keeps descriptors on their way, for the test that runs a server out of what its user may have there.
+//! What the tests need a process of another user for. Not meant for people.
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::ExitCode;
 
-use scache_tests::wire::Client;
+use scache_tests::wire::{Client, announcement};
 
 /// Sends so many descriptors to nobody, says so, and holds them until standard input ends.
 pub fn hold(count: &str) -> ExitCode {
@@ -27,5 +28,15 @@ pub fn hold(count: &str) -> ExitCode {
     std::io::stdout().flush().expect("somebody reads");
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     drop(far);
+    ExitCode::SUCCESS
+}
+
+/// Connects, and says on standard output what came of it.
+pub fn connect(path: &str) -> ExitCode {
+    match Client::connect(Path::new(path)) {
+        Ok(client) if client.hear_list() == announcement() => println!("greeted"),
+        Ok(_) => println!("turned away"),
+        Err(error) => println!("{:?}", error.kind()),
+    }
     ExitCode::SUCCESS
 }

@@ -33,7 +33,7 @@ bench:
 	$(CARGO) build --locked --release --workspace --bins
 	$(CARGO) run --locked --release -p scache-tests --bin bench
 
-# SHORT=1 for small numbers; `target/release/faults --help` lists what else can be set.
+# SHORT=1 for small numbers, PARTS="stalled reload" for some of it; `faults --help` lists what else can be set.
 faults:
 	$(CARGO) build --locked --release --workspace --bins
-	$(CARGO) run --locked --release -p scache-tests --bin faults -- $(if $(SHORT),--short)
+	$(CARGO) run --locked --release -p scache-tests --bin faults -- $(if $(SHORT),--short) $(PARTS)

@@ -7,7 +7,7 @@ use scache_tests::exchange::{find_endp, greeted};
 use scache_tests::fake_master::{Setup, ours, stock};
 use scache_tests::wire::{Client, DEADLINE};
 
-use crate::report::Report;
+use crate::report::{Report, Times};
 
 /// How long the processor's time is watched.
 const WATCHED: Duration = Duration::from_secs(3);
@@ -15,12 +15,14 @@ const WATCHED: Duration = Duration::from_secs(3);
 /// Waiting clients.
 const CLIENTS: usize = 50;
 
-/// As often; the best counts, for a machine that does other things as well.
+/// As often; the middle one counts, for a machine that does other things as well.
 const ROUNDS: usize = 5;
 
 pub fn measure(report: &mut Report) {
     report.part("Out of descriptors, with clients waiting");
     let mut master = Setup::new(&stock()).start();
+    // Not while it still loads its libraries.
+    let witness = greeted(master.connect());
     master.process().exhaust_descriptors();
     let began = Instant::now();
     let waiting: Vec<Client> = (0..CLIENTS).map(|_| master.connect()).collect();
@@ -33,13 +35,13 @@ pub fn measure(report: &mut Report) {
         let time = began.elapsed().as_secs_f64();
         format!("ended after {time:.2} s, {}", master.wait_for_exit())
     };
-    drop(waiting);
+    drop((waiting, witness));
     report.row("stock", &text);
 
     let mut reliefs = Vec::new();
     let mut share: f64 = 0.0;
     let mut lived = true;
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let mut master = Setup::new(&ours())
             .setting("connection_cache_client_limit", "100000")
             .start();
@@ -48,8 +50,8 @@ pub fn measure(report: &mut Report) {
         let waiting: Vec<Client> = (0..CLIENTS).map(|_| master.connect()).collect();
         let last = waiting.last().expect("there are some");
         last.send(&find_endp("x")).expect("it fits into the socket");
-        // Let it come to rest, then watch.
-        sleep(Duration::from_millis(300));
+        // Let it come to rest, then watch; not to meet the same moment of its pauses each time.
+        sleep(Duration::from_millis(300 + 37 * round as u64));
         let before = master.process().processor_time();
         sleep(WATCHED / ROUNDS as u32);
         let used = master.process().processor_time() - before;
@@ -62,8 +64,12 @@ pub fn measure(report: &mut Report) {
         lived &= answered && master.runs() && witness.send(&find_endp("x")).is_ok();
         reliefs.push(relief);
     }
-    let best = reliefs.iter().min().copied().unwrap_or_default();
-    let worst = reliefs.iter().max().copied().unwrap_or_default();
+    let reliefs = Times::new(reliefs);
+    let (best, middle, worst) = (
+        reliefs.per_mille(0),
+        reliefs.per_mille(500),
+        reliefs.per_mille(1_000),
+    );
     report.row(
         "ours",
         &format!(
@@ -78,6 +84,6 @@ pub fn measure(report: &mut Report) {
     );
     report.promise(
         "accept resumes within 100 ms of relief",
-        best <= Duration::from_millis(100),
+        middle <= Duration::from_millis(100),
     );
 }

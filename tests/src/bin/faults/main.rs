@@ -45,8 +45,12 @@ const SHORT: Counts = Counts {
     connections: 80,
 };
 
+const PARTS: [&str; 4] = ["stalled", "endurance", "exhaustion", "reload"];
+
 const HELP: &str = "\
-Usage: faults [--short]
+Usage: faults [--short] [stalled] [endurance] [exhaustion] [reload]
+
+Without the name of a part all of them run.
 
 SCACHE_FAULTS_CLIENTS      stalled clients
 SCACHE_FAULTS_REQUESTS     requests of others that are timed
@@ -59,17 +63,21 @@ SCACHE_FAULTS_CONNECTIONS  connections that are handed over
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let counts = match words[..] {
-        [] => FULL,
-        ["--short"] => SHORT,
+    match words[..] {
         // For the tests: not meant for people.
         ["hold-in-flight", count] => return other_user::hold(count),
         ["connect", path] => return other_user::connect(path),
-        _ => {
-            print!("{HELP}");
-            return ExitCode::from(2);
-        }
+        _ => {}
+    }
+    let (short, parts) = match words.split_first() {
+        Some((&"--short", parts)) => (true, parts),
+        _ => (false, &words[..]),
     };
+    if !parts.iter().all(|part| PARTS.contains(part)) {
+        print!("{HELP}");
+        return ExitCode::from(2);
+    }
+    let counts = if short { SHORT } else { FULL };
     let counts = match from_environment(counts) {
         Ok(counts) => counts,
         Err(message) => {
@@ -79,10 +87,17 @@ fn main() -> ExitCode {
     };
     raise_descriptor_limit();
     let mut report = Report::default();
-    stalled::measure(&counts, &mut report);
-    endurance::measure(&counts, &mut report);
-    exhaustion::measure(&mut report);
-    reload::measure(&counts, &mut report);
+    for part in PARTS {
+        if !parts.is_empty() && !parts.contains(&part) {
+            continue;
+        }
+        match part {
+            "stalled" => stalled::measure(&counts, &mut report),
+            "endurance" => endurance::measure(&counts, &mut report),
+            "exhaustion" => exhaustion::measure(&mut report),
+            _ => reload::measure(&counts, &mut report),
+        }
+    }
     report.conclude()
 }
 

@@ -41,7 +41,7 @@ fn the_answer_to_a_goodbye_is_waited_for_and_read() {
     for answer in [
         "221 2.0.0 Bye\r\n",
         "221-2.0.0 Bye\r\n221 2.0.0 Bye\r\n",
-        "x",
+        "\n",
     ] {
         for connection in [Connection::new(), Connection::tcp()] {
             let master = ours_with(&[FOREVER]);

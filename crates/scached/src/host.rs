@@ -89,7 +89,13 @@ impl scache_engine::Host for Host {
     }
 
     fn note(&mut self, note: Note<'_>) {
-        self.log.verbose(note);
+        match note {
+            // The engine's word is that of a service of Postfix.
+            Note::Ending(End::Succession) if self.master.is_none() => {
+                self.log.verbose("taken over -- exiting");
+            }
+            note => self.log.verbose(note),
+        }
     }
 
     fn statistics(&mut self, interval: &Statistics, last: bool) {

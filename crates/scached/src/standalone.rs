@@ -55,7 +55,6 @@ enum Source {
 
 fn run(options: &Options) -> Result<(), String> {
     let passed = Passed::adopt()?;
-    let manager = ServiceManager::from_environment()?.map(Rc::new);
     let descriptors = scache_sys::descriptors::raise_limit()
         .map_err(failed("cannot raise the limit on descriptors"))?;
     scache_sys::local_time::load_time_zone();
@@ -64,6 +63,13 @@ fn run(options: &Options) -> Result<(), String> {
             .with_stderr(true)
             .with_verbose(options.verbose),
     );
+    let manager = match ServiceManager::from_environment() {
+        Ok(manager) => manager.map(Rc::new),
+        Err(error) => {
+            log.warning(error);
+            None
+        }
+    };
     let (mut settings, warnings) = options.settings(descriptors);
     for warning in warnings {
         log.warning(warning);

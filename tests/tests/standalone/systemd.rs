@@ -75,6 +75,19 @@ fn a_manager_with_an_abstract_name_is_told() {
 }
 
 #[test]
+fn a_manager_that_is_not_there_is_said_and_done_without() {
+    for name in ["/proc/none/notify", "vsock:2:1"] {
+        let (_directory, path) = place();
+        let manager = Manager::deaf().saying("NOTIFY_SOCKET", name);
+        let mut daemon = manager.start(&["--socket", text(&path)]);
+        let warning = daemon.wait_for("NOTIFY_SOCKET");
+        assert!(warning.contains(name), "{warning}");
+        daemon.wait_for("listening on");
+        assert_eq!(daemon.terminate().0, Some(0));
+    }
+}
+
+#[test]
 fn an_idle_daemon_says_in_time_that_it_is_alive() {
     let (_directory, path) = place();
     let manager = Manager::new(0).saying("WATCHDOG_USEC", "300000");

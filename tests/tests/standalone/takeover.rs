@@ -281,7 +281,7 @@ fn a_user_who_is_only_allowed_may_not_take_over() {
 #[test]
 fn a_request_under_way_is_finished_by_the_one_that_goes() {
     let (_directory, path) = place();
-    let old = Daemon::listening(&path, &OPTIONS);
+    let old = Daemon::listening(&path, &[&OPTIONS[..], &["--verbose"]].concat());
     let client = wire::Client::connect(&path).expect("connected");
     assert_eq!(client.hear_list(), wire::announcement());
     let save = wire::list(&[
@@ -299,7 +299,11 @@ fn a_request_under_way_is_finished_by_the_one_that_goes() {
     assert_eq!(client.hear_list(), status("0"));
     let heard = client.hear(Instant::now() + wire::DEADLINE);
     assert!(matches!(heard, Heard::End), "{heard:?}");
-    assert_eq!(old.end().0, Some(0));
+    let (code, said) = old.end();
+    assert_eq!(code, Some(0));
+    for line in ["taken over", "handed over 1 connections and 0 bindings"] {
+        assert!(said.contains(line), "{said}");
+    }
     find(&mut Client::new(&path), "e", "p", &connection);
 }
 

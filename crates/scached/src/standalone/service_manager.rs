@@ -40,11 +40,15 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// How long to wait until something is tried again of which poll(2) does not know when it goes.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// No watchdog is told more often than this, whatever it asks for.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
 const SOCKET: &str = "NOTIFY_SOCKET";
 const STORE: &str = "FDSTORE";
 
 impl ServiceManager {
-    /// The service manager that the environment names, if it names one.
+    /// The service manager that the environment names, if it names one. Without one that can be reached a
+    /// daemon serves as well.
     ///
     /// # Errors
     /// In words, if it cannot be reached.
@@ -57,7 +61,7 @@ impl ServiceManager {
             format!("{SOCKET}={name}: {error}: let the service manager set it, or unset it")
         })?;
         let watchdog = sd_notify::watchdog_enabled().map(|time| Watchdog {
-            interval: time / 2,
+            interval: (time / 2).max(SHORTEST_INTERVAL),
             next: Cell::new(Instant::now()),
         });
         let store = env::var(STORE).ok().and_then(|number| number.parse().ok());

@@ -132,6 +132,7 @@ impl Client {
             Outcome::Found {
                 descriptor,
                 properties,
+                ..
             } => Ok(Some(Found {
                 connection: descriptor.into(),
                 property: properties.into_iter().next().unwrap_or_default(),
@@ -150,6 +151,7 @@ impl Client {
             Outcome::Found {
                 descriptor,
                 properties,
+                ..
             } => {
                 let mut properties = properties.into_iter();
                 let destination_property = properties.next().unwrap_or_default();

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use scache_proto::request::Request;
 use scache_proto::server::{Answer, HandOut};
-use scache_proto::{Label, Property, Ttl};
 use scache_store::{
     ConnectionId, Counts, Entries, Limits, Reason, Released, Statistics, Store, Taken,
 };
 
+use crate::entries;
 use crate::partings::Partings;
 use crate::{
     Complaint, Counters, Failure, Goodbyes, Host, Interest, Kernel, Key, Note, Settings, Token,
@@ -47,6 +47,10 @@ impl<D> HandOut for HandedOut<D> {
             .iter()
             .chain(std::iter::once(&self.taken.property))
             .map(AsRef::as_ref)
+    }
+
+    fn endpoint(&self) -> &[u8] {
+        &self.taken.endpoint
     }
 }
 
@@ -112,12 +116,11 @@ impl<D> Cache<D> {
         }
     }
 
+    /// Carries out a request that brings a connection.
     pub(crate) fn save<K: Kernel<Descriptor = D>, H: Host>(
         &mut self,
         pass: &mut Pass<'_, K, H>,
-        ttl: Ttl,
-        endpoint: Label<'_>,
-        property: Property<'_>,
+        request: Request<'_>,
         descriptor: D,
     ) -> Answer<HandedOut<D>> {
         // The end of such a client would never be seen: the other end of its connection would be here.
@@ -125,6 +128,30 @@ impl<D> Cache<D> {
             pass.host.complain(pass.now, Complaint::OwnConnection);
             return Answer::Failed;
         }
+        let (ttl, endpoint, property) = match request {
+            Request::SaveEndpoint {
+                ttl,
+                endpoint,
+                property,
+            } => (ttl, endpoint, property),
+            Request::Save {
+                ttl,
+                destination,
+                destination_property,
+                endpoint,
+                property,
+            } => {
+                self.store.save_destination(
+                    pass.now,
+                    ttl,
+                    destination,
+                    destination_property,
+                    endpoint,
+                );
+                (ttl, endpoint, property)
+            }
+            _ => return Answer::Failed,
+        };
         let kept = Kept {
             descriptor,
             watched: false,
@@ -144,7 +171,7 @@ impl<D> Cache<D> {
     ) -> Answer<HandedOut<D>> {
         let now = pass.now;
         let watch = self.watch;
-        let judge = |kept: &Kept<D>| {
+        let mut judge = |kept: &Kept<D>| {
             if !watch {
                 return None;
             }
@@ -179,8 +206,30 @@ impl<D> Cache<D> {
                 self.settle(pass);
                 return Answer::Done;
             }
-            // The first comes with its descriptor, by `save`; the other is not about the cache.
-            Request::SaveEndpoint { .. } | Request::TakeOver => None,
+            Request::Find {
+                destination,
+                endpoints,
+            } => {
+                let found = self.store.find_destination(now, destination, &mut judge);
+                match found {
+                    Some(found) => Some(HandedOut {
+                        taken: found.taken,
+                        destination_property: Some(found.destination_property),
+                    }),
+                    None => endpoints
+                        .into_iter()
+                        .find_map(|endpoint| self.store.find_endpoint(now, endpoint, &mut judge))
+                        .map(|taken| HandedOut {
+                            taken,
+                            destination_property: Some(Box::default()),
+                        }),
+                }
+            }
+            // Those that bring a connection come by `save`; the others are not about the cache.
+            Request::SaveEndpoint { .. }
+            | Request::Save { .. }
+            | Request::Inline
+            | Request::TakeOver => None,
         };
         self.settle(pass);
         match found {
@@ -309,40 +358,34 @@ impl<D> Cache<D> {
         entries: Entries<D>,
     ) {
         for taken in entries.connections {
-            let mut taken = Taken {
-                handle: Kept {
-                    descriptor: taken.handle,
-                    watched: false,
-                },
-                endpoint: taken.endpoint,
-                property: taken.property,
-                deadline: taken.deadline,
+            let mut kept = Kept {
+                descriptor: taken.handle,
+                watched: false,
             };
-            if let Err(reason) = self.is_usable(pass.kernel, &mut taken.handle) {
-                self.part(pass, Released::of(taken, reason));
-                continue;
-            }
-            let (Ok(endpoint), Ok(property)) =
-                (Label::new(&taken.endpoint), Property::new(&taken.property))
-            else {
-                continue;
-            };
-            match Ttl::from_remaining(taken.deadline.saturating_duration_since(pass.now)) {
-                Ok(ttl) => {
-                    self.save(pass, ttl, endpoint, property, taken.handle.descriptor);
+            let unusable = self.is_usable(pass.kernel, &mut kept).err();
+            let request = entries::save_connection(
+                &taken.endpoint,
+                &taken.property,
+                taken.deadline,
+                pass.now,
+            );
+            match (unusable, request) {
+                (None, Ok(request)) => {
+                    self.save(pass, request, kept.descriptor);
                 }
-                Err(_) => self.part(pass, Released::of(taken, Reason::Expired)),
+                (unusable, _) => self.part(
+                    pass,
+                    Released {
+                        handle: kept,
+                        endpoint: taken.endpoint,
+                        reason: unusable.unwrap_or(Reason::Expired),
+                    },
+                ),
             }
         }
-        for bound in entries.bindings {
-            if let (Ok(ttl), Ok(destination), Ok(property), Ok(endpoint)) = (
-                Ttl::from_remaining(bound.deadline.saturating_duration_since(pass.now)),
-                Label::new(&bound.destination),
-                Property::new(&bound.property),
-                Label::new(&bound.endpoint),
-            ) {
-                self.store
-                    .save_destination(pass.now, ttl, destination, property, endpoint);
+        for bound in &entries.bindings {
+            if let Ok(request) = entries::save_binding(bound, pass.now) {
+                self.answer(pass, request);
             }
         }
         self.settle(pass);

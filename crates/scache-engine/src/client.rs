@@ -160,10 +160,12 @@ impl<D> Client<D> {
         pass: &mut Pass<'_, K, H>,
         cache: &mut Cache<D>,
     ) {
-        match self.session.close() {
-            Some(Unfinished::Unsent(handed_out)) => cache.put_back(pass, handed_out),
-            // The client may have it. It must not have two owners, so ours is closed, without a word.
-            Some(Unfinished::Sent(_)) | None => {}
+        for left in self.session.close() {
+            match left {
+                Unfinished::Unsent(handed_out) => cache.put_back(pass, handed_out),
+                // The client may have it. It must not have two owners, so ours is closed, without a word.
+                Unfinished::Sent(handed_out) => drop(handed_out),
+            }
         }
     }
 
@@ -184,18 +186,9 @@ impl<D> Client<D> {
         let Turn { pass, cache, .. } = turn;
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::SaveEndpoint {
-                    ttl,
-                    endpoint,
-                    property,
-                    descriptor,
-                } => {
-                    pass.host.note(Note::Request(&Request::SaveEndpoint {
-                        ttl,
-                        endpoint,
-                        property,
-                    }));
-                    let answer = cache.save(pass, ttl, endpoint, property, descriptor);
+                Event::Save(request, descriptor) => {
+                    pass.host.note(Note::Request(&request));
+                    let answer = cache.save(pass, request, descriptor);
                     self.session.reply(answer);
                     self.served = true;
                 }

@@ -188,7 +188,9 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     pub fn begin_to_leave(&mut self) {
         let now = self.kernel.now();
         self.phase = Phase::Leaving;
-        if self.end == Some(End::Succession) && self.settings.hand_over {
+        let counts = self.cache.counts();
+        let has_entries = counts.connections > 0 || counts.bindings > 0;
+        if self.end == Some(End::Succession) && self.settings.hand_over && has_entries {
             let entries = self.cache.take_entries();
             self.succession = Some(Succession::new(entries, now));
         }
@@ -391,7 +393,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 self.succession = Some(succession);
             } else {
                 // Nobody there is no fault: Postfix was stopped.
-                let failed = progress == Progress::Failed && succession.is_connected();
+                let failed = progress == Progress::Failed && succession.has_answered();
                 succession.give_up(&mut pass, &mut self.cache);
                 self.tell_succession(failed, now);
             }

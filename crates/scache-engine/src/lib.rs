@@ -13,6 +13,7 @@ mod cache;
 mod client;
 mod counters;
 mod engine;
+mod entries;
 mod handoff;
 mod host;
 mod kernel;

@@ -1,18 +1,20 @@
 //! Handing everything over to the next process, as an ordinary client of it.
 //!
-//! One request at a time, in the protocol that stock scache(8) speaks as well. Connections go first, those of
+//! One request at a time, inline if the successor knows that, else in the protocol of stock scache(8), which it
+//! may be. Connections go first, those of
 //! an endpoint in their order, then bindings. A successor that does not go on is given up; what it did not
 //! take is said goodbye to.
 
 use std::time::{Duration, Instant};
 use std::vec;
 
+use scache_proto::Request;
 use scache_proto::client::{Outcome, Session};
-use scache_proto::{Label, Property, Request, Ttl};
 use scache_store::{Bound, Entries, Reason, Released, Taken};
 
 use crate::cache::{Cache, Kept, Pass};
 use crate::client::READ_BYTES;
+use crate::entries;
 use crate::{Failure, Host, Interest, Kernel, Token};
 
 #[derive(Debug)]
@@ -23,6 +25,12 @@ pub(crate) struct Succession<D> {
     connections: vec::IntoIter<Taken<Kept<D>>>,
     bindings: vec::IntoIter<Bound>,
     current: Option<Current<D>>,
+    /// The successor was asked how it wants to be spoken to.
+    asked: bool,
+    /// It said something.
+    has_answered: bool,
+    /// When to stop in any case.
+    end_by: Instant,
     /// When to stop if the successor has not gone on by then.
     give_up_at: Instant,
     /// When to try again what no event will come for.
@@ -33,6 +41,8 @@ pub(crate) struct Succession<D> {
 /// What the successor was told of, and has not confirmed.
 #[derive(Debug)]
 enum Current<D> {
+    /// Whether it takes a descriptor with its request, and milliseconds. Stock does not.
+    Question,
     Connection {
         taken: Taken<Kept<D>>,
         /// The successor may have it.
@@ -55,6 +65,9 @@ pub(crate) enum Progress {
 /// How long a successor may take for each step.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long a successor may take for all of it.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// How long until it is tried again to connect, when others wait there, and what the kernel had no room for.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -66,6 +79,9 @@ impl<D> Succession<D> {
             connections: entries.connections.into_iter(),
             bindings: entries.bindings.into_iter(),
             current: None,
+            asked: false,
+            has_answered: false,
+            end_by: now + LONGEST,
             give_up_at: now + PATIENCE,
             retry_at: None,
             awaits_writable: false,
@@ -100,9 +116,9 @@ impl<D> Succession<D> {
         retry_at.min(self.give_up_at)
     }
 
-    /// Whether there is a successor at all.
-    pub(crate) fn is_connected(&self) -> bool {
-        self.socket.is_some()
+    /// Whether there is a successor at all: connecting works also where nobody accepts.
+    pub(crate) fn has_answered(&self) -> bool {
+        self.has_answered
     }
 
     /// Says goodbye to what was not handed over.
@@ -147,6 +163,7 @@ impl<D> Succession<D> {
             if bytes == 0 {
                 return Err(Failure::Lost);
             }
+            self.has_answered = true;
             self.session
                 .handle_input(&buffer[..bytes], descriptors)
                 .map_err(|_| Failure::Lost)?;
@@ -208,40 +225,34 @@ impl<D> Succession<D> {
         pass: &mut Pass<'_, K, H>,
         cache: &mut Cache<D>,
     ) -> bool {
+        if !std::mem::replace(&mut self.asked, true) {
+            self.session.start(&Request::Inline);
+            self.current = Some(Current::Question);
+            return true;
+        }
         for mut taken in self.connections.by_ref() {
-            let Ok(ttl) = remaining(taken.deadline, pass.now) else {
-                cache.part(pass, Released::of(taken, Reason::Expired));
-                continue;
-            };
             if let Err(reason) = cache.is_usable(pass.kernel, &mut taken.handle) {
                 cache.part(pass, Released::of(taken, reason));
                 continue;
             }
-            if let (Ok(endpoint), Ok(property)) =
-                (Label::new(&taken.endpoint), Property::new(&taken.property))
-            {
-                self.session.start(&Request::SaveEndpoint {
-                    ttl,
-                    endpoint,
-                    property,
-                });
-                self.current = Some(Current::Connection { taken, sent: false });
-                return true;
+            let request = entries::save_connection(
+                &taken.endpoint,
+                &taken.property,
+                taken.deadline,
+                pass.now,
+            );
+            match request {
+                Ok(request) => {
+                    self.session.start(&request);
+                    self.current = Some(Current::Connection { taken, sent: false });
+                    return true;
+                }
+                Err(_) => cache.part(pass, Released::of(taken, Reason::Expired)),
             }
         }
         for bound in self.bindings.by_ref() {
-            if let (Ok(ttl), Ok(destination), Ok(property), Ok(endpoint)) = (
-                remaining(bound.deadline, pass.now),
-                Label::new(&bound.destination),
-                Property::new(&bound.property),
-                Label::new(&bound.endpoint),
-            ) {
-                self.session.start(&Request::SaveDestination {
-                    ttl,
-                    destination,
-                    property,
-                    endpoint,
-                });
+            if let Ok(request) = entries::save_binding(&bound, pass.now) {
+                self.session.start(&request);
                 self.current = Some(Current::Binding);
                 return true;
             }
@@ -255,7 +266,7 @@ impl<D> Succession<D> {
         cache: &mut Cache<D>,
         outcome: &Outcome<D>,
     ) {
-        self.give_up_at = pass.now + PATIENCE;
+        self.give_up_at = self.end_by.min(pass.now + PATIENCE);
         let taken_over = matches!(outcome, Outcome::Done);
         match self.current.take() {
             Some(Current::Connection { .. }) if taken_over => {
@@ -271,8 +282,4 @@ impl<D> Succession<D> {
             _ => {}
         }
     }
-}
-
-fn remaining(deadline: Instant, now: Instant) -> Result<Ttl, scache_proto::ValueError> {
-    Ttl::from_remaining(deadline.saturating_duration_since(now))
 }

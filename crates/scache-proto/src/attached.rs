@@ -59,12 +59,18 @@ impl<D> Attached<D> {
 
     /// The descriptor that came with the byte at `position`, if exactly one did.
     pub(crate) fn take(&mut self, position: u64) -> Option<D> {
-        let front = self.waiting.front()?;
-        if front.first <= position && position < front.end {
+        if self.came_with(position) {
             self.waiting.pop_front()?.descriptor
         } else {
             None
         }
+    }
+
+    /// Whether the first that waits came with the byte at `position`.
+    pub(crate) fn came_with(&self, position: u64) -> bool {
+        self.waiting
+            .front()
+            .is_some_and(|front| (front.first..front.end).contains(&position))
     }
 
     /// How many reads brought descriptors that nobody took.

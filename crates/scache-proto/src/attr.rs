@@ -44,6 +44,13 @@ impl<'a> ListWriter<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct List<'a>(&'a [u8]);
 
+impl<'a> List<'a> {
+    /// The list of these bytes, without the NUL that ends it.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl<'a> Iterator for List<'a> {
     type Item = (&'a [u8], &'a [u8]);
 

@@ -1,11 +1,16 @@
 //! The client's end of a connection to the cache.
 //!
-//! One request at a time: [`Session::start`] it, write what [`Session::poll_transmit`] says, feed what
-//! arrives to [`Session::handle_input`], until [`Session::poll_outcome`] has the outcome. Nothing here
-//! blocks; the stock protocol, in which every descriptor waits for a dummy, is hidden here.
+//! [`Session::start`] a request, write what [`Session::poll_transmit`] says, feed what arrives to
+//! [`Session::handle_input`], until [`Session::poll_outcome`] has the outcome. Nothing here blocks; the stock
+//! protocol, in which every descriptor waits for a dummy, is hidden here.
+//!
+//! In the stock protocol one request is under way at a time. When [`Request::Inline`] was done, several may be:
+//! outcomes come in the order of the requests.
+
+use std::collections::VecDeque;
 
 use crate::attached::Attached;
-use crate::attr::Framer;
+use crate::attr::{Framer, List};
 use crate::outgoing::Outgoing;
 use crate::reply::{self, Reply};
 use crate::request::Kind;
@@ -20,8 +25,10 @@ pub enum Outcome<D> {
     Found {
         /// The connection.
         descriptor: D,
-        /// What was saved with it: of a find by destination the destination's property, then the
-        /// connection's; of a find by endpoint only the connection's.
+        /// Of a [`Request::Find`], the endpoint that it was saved under.
+        endpoint: Option<Box<[u8]>>,
+        /// What was saved with it: of a find by endpoint only the connection's, else first the
+        /// destination's property, which is empty if it was not found by that.
         properties: Vec<Box<[u8]>>,
     },
     /// The cache has no such thing, or could not save it.
@@ -38,20 +45,24 @@ pub struct ProtocolError;
 pub struct Session<D> {
     framer: Framer,
     attached: Attached<D>,
-    state: State<D>,
-    out: Outgoing,
+    /// Descriptors ride on the bytes that they belong to.
+    inline: bool,
+    /// The requests that are under way.
+    pending: VecDeque<Kind>,
+    /// What the first of them waits for.
+    step: Step,
+    finished: VecDeque<Outcome<D>>,
+    out: Outgoing<()>,
 }
 
 #[derive(Debug)]
-enum State<D> {
-    Idle,
+enum Step {
     /// A save_endp is written; the dummy that lets the descriptor go is to come.
-    AwaitDummy,
+    Dummy,
     /// The outcome is to come.
-    AwaitOutcome(Kind),
+    Outcome,
     /// Status 0 of a find has come, the byte with the descriptor is next.
-    AwaitDescriptor(Vec<Box<[u8]>>),
-    Finished(Outcome<D>),
+    Descriptor(Vec<Box<[u8]>>),
 }
 
 /// What to write next.
@@ -59,7 +70,8 @@ enum State<D> {
 pub struct Transmit<'a> {
     /// The bytes, at least one.
     pub bytes: &'a [u8],
-    /// The descriptor to be saved rides on the first of them.
+    /// The descriptor to be saved rides on the first of them: that of the first request which wants one and
+    /// whose descriptor was not written yet.
     pub descriptor: bool,
 }
 
@@ -68,27 +80,55 @@ impl<D> Default for Session<D> {
         Self {
             framer: Framer::default(),
             attached: Attached::new(),
-            state: State::Idle,
+            inline: false,
+            pending: VecDeque::new(),
+            step: Step::Outcome,
+            finished: VecDeque::new(),
             out: Outgoing::default(),
         }
     }
 }
 
 impl<D> Session<D> {
-    /// Starts a request. The one before must be finished.
+    /// Starts a request. In the stock protocol the one before must be finished; then [`Request::Save`] and
+    /// [`Request::Find`] are not understood.
     pub fn start(&mut self, request: &Request<'_>) {
-        debug_assert!(matches!(self.state, State::Idle), "one request at a time");
-        request.encode(self.out.buffer());
-        self.state = match request.kind() {
-            Kind::SaveEndpoint => State::AwaitDummy,
-            kind => State::AwaitOutcome(kind),
-        };
+        let kind = request.kind();
+        debug_assert!(
+            self.inline || (self.pending.is_empty() && !kind.is_inline_only()),
+            "one stock request at a time"
+        );
+        let brings_connection = kind.brings_connection();
+        if self.inline && brings_connection {
+            self.out.attach(());
+        } else {
+            self.step = if brings_connection {
+                Step::Dummy
+            } else {
+                Step::Outcome
+            };
+        }
+        if self.inline {
+            request.encode(self.out.buffer());
+        } else {
+            // Stock warns of what it does not know.
+            request.in_whole_seconds().encode(self.out.buffer());
+        }
+        self.pending.push_back(kind);
+    }
+
+    /// Whether several requests may be under way, as [`Request::Inline`] asks for.
+    pub fn is_inline(&self) -> bool {
+        self.inline
     }
 
     /// What to write next, if anything.
     pub fn poll_transmit(&self) -> Option<Transmit<'_>> {
         let (bytes, descriptor) = self.out.next()?;
-        Some(Transmit { bytes, descriptor })
+        Some(Transmit {
+            bytes,
+            descriptor: descriptor.is_some(),
+        })
     }
 
     /// Takes note that the first `bytes` bytes of the last [`Transmit`] are written.
@@ -107,79 +147,95 @@ impl<D> Session<D> {
     ) -> Result<(), ProtocolError> {
         self.attached.received(bytes.len(), descriptors);
         self.framer.extend(bytes);
-        while self.step()? {}
+        while self.go_on()? {}
         Ok(())
     }
 
-    /// The outcome of the request, once it is known.
+    /// The outcome of the first request whose outcome was not asked for yet, once it is known.
     pub fn poll_outcome(&mut self) -> Option<Outcome<D>> {
-        match std::mem::replace(&mut self.state, State::Idle) {
-            State::Finished(outcome) => Some(outcome),
-            state => {
-                self.state = state;
-                None
-            }
-        }
+        self.finished.pop_front()
     }
 
-    fn step(&mut self) -> Result<bool, ProtocolError> {
-        if let State::AwaitDescriptor(properties) = &mut self.state {
+    fn go_on(&mut self) -> Result<bool, ProtocolError> {
+        if let Step::Descriptor(properties) = &mut self.step {
+            let Some((position, _)) = self.framer.next_byte() else {
+                return Ok(false);
+            };
             let properties = std::mem::take(properties);
-            return self.step_descriptor(properties);
+            let descriptor = self.attached.take(position).ok_or(ProtocolError)?;
+            reply::encode_dummy(self.out.buffer());
+            self.finish(Outcome::Found {
+                descriptor,
+                endpoint: None,
+                properties,
+            });
+            return Ok(true);
         }
+        let began = self.framer.consumed();
         if !self.framer.advance().map_err(|_| ProtocolError)? {
             return Ok(false);
         }
-        let reply = Reply::parse(self.framer.list()).ok_or(ProtocolError)?;
-        let next = match (&self.state, reply) {
-            (_, Reply::Announcement) => return Ok(true),
-            (State::AwaitDummy, Reply::Dummy) => {
-                self.out.push_descriptor();
-                State::AwaitOutcome(Kind::SaveEndpoint)
+        match (&self.step, Reply::parse(self.framer.list())) {
+            (_, Some(Reply::Announcement)) => {}
+            (Step::Dummy, Some(Reply::Dummy)) => {
+                self.out.attach(());
+                self.out.buffer().push(0);
+                self.step = Step::Outcome;
             }
             // A malformed save_endp is refused before its descriptor is asked for.
-            (State::AwaitDummy, Reply::Outcome { status, .. }) if status != Status::Done => {
-                State::Finished(Outcome::Refused(status))
+            (Step::Dummy, Some(Reply::Outcome { status, .. })) if status != Status::Done => {
+                self.finish(Outcome::Refused(status));
             }
-            (State::AwaitOutcome(kind), Reply::Outcome { status, rest }) => {
-                let properties: Vec<Box<[u8]>> = match kind {
-                    Kind::SaveEndpoint | Kind::SaveDestination | Kind::TakeOver => Vec::new(),
-                    Kind::FindEndpoint => owned(reply::properties::<1>(rest)),
-                    Kind::FindDestination => owned(reply::properties::<2>(rest)),
+            (Step::Outcome, Some(Reply::Outcome { status, rest })) => {
+                let kind = *self.pending.front().ok_or(ProtocolError)?;
+                let found = match kind {
+                    _ if status != Status::Done => None,
+                    Kind::FindEndpoint => Some((None, owned(reply::properties::<1>(rest))?)),
+                    Kind::FindDestination => Some((None, owned(reply::properties::<2>(rest))?)),
+                    Kind::Find => Some(found(rest)?),
+                    _ => None,
                 };
-                match (status, kind) {
-                    (Status::Done, Kind::SaveEndpoint | Kind::SaveDestination | Kind::TakeOver) => {
-                        State::Finished(Outcome::Done)
-                    }
-                    (Status::Done, _) if properties.is_empty() => return Err(ProtocolError),
-                    (Status::Done, _) => {
+                match found {
+                    Some((_, properties)) if !self.inline => {
                         reply::encode_dummy(self.out.buffer());
-                        State::AwaitDescriptor(properties)
+                        self.step = Step::Descriptor(properties);
                     }
-                    _ => State::Finished(Outcome::Refused(status)),
+                    Some((endpoint, properties)) => {
+                        let descriptor = self.attached.take(began).ok_or(ProtocolError)?;
+                        self.finish(Outcome::Found {
+                            descriptor,
+                            endpoint,
+                            properties,
+                        });
+                    }
+                    None if status == Status::Done => {
+                        self.inline |= kind == Kind::Inline;
+                        self.finish(Outcome::Done);
+                    }
+                    None => self.finish(Outcome::Refused(status)),
                 }
             }
             _ => return Err(ProtocolError),
-        };
-        self.state = next;
+        }
         Ok(true)
     }
 
-    fn step_descriptor(&mut self, properties: Vec<Box<[u8]>>) -> Result<bool, ProtocolError> {
-        let Some((position, _)) = self.framer.next_byte() else {
-            self.state = State::AwaitDescriptor(properties);
-            return Ok(false);
-        };
-        let descriptor = self.attached.take(position).ok_or(ProtocolError)?;
-        reply::encode_dummy(self.out.buffer());
-        self.state = State::Finished(Outcome::Found {
-            descriptor,
-            properties,
-        });
-        Ok(true)
+    fn finish(&mut self, outcome: Outcome<D>) {
+        self.pending.pop_front();
+        self.step = Step::Outcome;
+        self.finished.push_back(outcome);
     }
 }
 
-fn owned<const N: usize>(properties: Option<[&[u8]; N]>) -> Vec<Box<[u8]>> {
-    properties.map_or_else(Vec::new, |all| all.map(Box::from).into())
+/// What is found through several endpoints: which, and the properties.
+type Found = (Option<Box<[u8]>>, Vec<Box<[u8]>>);
+
+fn found(rest: List<'_>) -> Result<Found, ProtocolError> {
+    let (endpoint, properties) = reply::found(rest).ok_or(ProtocolError)?;
+    Ok((Some(endpoint.into()), owned(Some(properties))?))
+}
+
+fn owned<const N: usize>(properties: Option<[&[u8]; N]>) -> Result<Vec<Box<[u8]>>, ProtocolError> {
+    let properties = properties.ok_or(ProtocolError)?;
+    Ok(properties.map(Box::from).into())
 }

@@ -117,6 +117,13 @@ impl Ttl {
         }
     }
 
+    /// The same, rounded up to whole seconds.
+    pub(crate) fn in_whole_seconds(self) -> Self {
+        Self {
+            milliseconds: u64::from(self.as_secs()) * 1000,
+        }
+    }
+
     /// Milliseconds, if they say more than the seconds do.
     pub(crate) fn fraction(self) -> Option<u64> {
         (!self.milliseconds.is_multiple_of(1000)).then_some(self.milliseconds)

@@ -14,3 +14,9 @@ pub const AHEAD_BYTES: usize = LIST_BYTES;
 
 /// Descriptors that it may send meanwhile.
 pub const AHEAD_DESCRIPTORS: usize = 1;
+
+/// Endpoints that one request may ask for in turn.
+pub const ENDPOINTS: usize = 64;
+
+/// Descriptors on their way to one client, beyond which it has to take some before it is answered again.
+pub const DESCRIPTORS: usize = 16;

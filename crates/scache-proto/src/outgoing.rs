@@ -1,27 +1,44 @@
-//! What is still to be written, and the byte of it that a descriptor rides on.
+//! What is still to be written, and the bytes of it that descriptors ride on.
+
+use std::collections::VecDeque;
 
 /// What an idle session may keep allocated for it.
 const KEPT_BYTES: usize = 1024;
 
-/// A buffer of bytes to write, front to back.
-#[derive(Debug, Default)]
-pub(crate) struct Outgoing {
+/// A buffer of bytes to write, front to back. `T` stands for a descriptor.
+#[derive(Debug)]
+pub(crate) struct Outgoing<T> {
     bytes: Vec<u8>,
     written: usize,
-    /// Where in `bytes` the descriptor rides.
-    descriptor_at: Option<usize>,
+    /// Where in `bytes` descriptors ride, and which.
+    riding: VecDeque<(usize, T)>,
 }
 
-impl Outgoing {
+impl<T> Default for Outgoing<T> {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            written: 0,
+            riding: VecDeque::new(),
+        }
+    }
+}
+
+impl<T> Outgoing<T> {
     /// Where to add what is to be written.
     pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Adds the NUL byte that a descriptor rides on.
-    pub(crate) fn push_descriptor(&mut self) {
-        self.descriptor_at = Some(self.bytes.len());
-        self.bytes.push(0);
+    /// Lets a descriptor ride on the byte that is added next.
+    pub(crate) fn attach(&mut self, descriptor: T) {
+        self.riding.push_back((self.bytes.len(), descriptor));
+    }
+
+    /// Lets a descriptor ride on a byte that was added: the one behind the first `at` of [`Outgoing::buffer`],
+    /// behind those that have one.
+    pub(crate) fn attach_at(&mut self, at: usize, descriptor: T) {
+        self.riding.push_back((at, descriptor));
     }
 
     /// How many bytes wait.
@@ -29,31 +46,40 @@ impl Outgoing {
         self.bytes.len() - self.written
     }
 
-    /// Whether the descriptor waits as well.
-    pub(crate) fn descriptor_waits(&self) -> bool {
-        self.descriptor_at.is_some()
+    /// How many descriptors wait.
+    pub(crate) fn riding(&self) -> usize {
+        self.riding.len()
     }
 
-    /// What can be written at once, and whether the descriptor rides on the first byte of it.
-    pub(crate) fn next(&self) -> Option<(&[u8], bool)> {
-        let end = match self.descriptor_at {
-            Some(at) if at > self.written => at,
-            _ => self.bytes.len(),
-        };
-        let with_descriptor = self.descriptor_at == Some(self.written);
-        (end > self.written).then(|| (&self.bytes[self.written..end], with_descriptor))
+    /// What can be written at once, and the descriptor that rides on the first byte of it.
+    pub(crate) fn next(&self) -> Option<(&[u8], Option<&T>)> {
+        let mut riding = self.riding.iter().peekable();
+        let descriptor = riding
+            .next_if(|(at, _)| *at == self.written)
+            .map(|(_, descriptor)| descriptor);
+        let end = riding.peek().map_or(self.bytes.len(), |(at, _)| *at);
+        (end > self.written).then(|| (&self.bytes[self.written..end], descriptor))
     }
 
-    /// Takes note that `bytes` bytes of [`Outgoing::next`] are written, and its descriptor with the first.
-    pub(crate) fn handle_written(&mut self, bytes: usize) {
-        if bytes > 0 && self.descriptor_at == Some(self.written) {
-            self.descriptor_at = None;
-        }
+    /// Takes note that `bytes` bytes of [`Outgoing::next`] are written, and gives the descriptor out that
+    /// went with the first.
+    pub(crate) fn handle_written(&mut self, bytes: usize) -> Option<T> {
+        let written = self.written;
+        let gone = self
+            .riding
+            .pop_front_if(|(at, _)| bytes > 0 && *at == written)
+            .map(|(_, descriptor)| descriptor);
         self.written += bytes;
         if self.written == self.bytes.len() {
             self.written = 0;
             self.bytes.clear();
             self.bytes.shrink_to(KEPT_BYTES);
         }
+        gone
+    }
+
+    /// The descriptors that wait, first to last.
+    pub(crate) fn into_riding(self) -> impl DoubleEndedIterator<Item = T> {
+        self.riding.into_iter().map(|(_, descriptor)| descriptor)
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::attr::{List, ListWriter};
 use crate::request::Kind;
+use crate::server::HandOut;
 
 /// The outcome of a request, as a number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +17,7 @@ pub enum Status {
 
 const STATUS: &[u8] = b"status";
 const PROPERTY: &[u8] = b"property";
+const LABEL: &[u8] = b"label";
 const DUMMY: &[u8] = b"dummy";
 const PROTOCOL: &[u8] = b"protocol";
 const PROTOCOL_NAME: &[u8] = b"connection_cache_protocol";
@@ -65,6 +67,12 @@ pub fn properties<'a, const N: usize>(mut rest: List<'a>) -> Option<[&'a [u8]; N
     rest.next().is_none().then_some(properties)
 }
 
+/// What the reply to a [`Kind::Find`] has: the endpoint, then the properties.
+pub fn found<'a>(mut rest: List<'a>) -> Option<(&'a [u8], [&'a [u8]; 2])> {
+    let (name, endpoint) = rest.next()?;
+    (name == LABEL).then_some((endpoint, properties(rest)?))
+}
+
 /// Whether a list is the dummy that a descriptor waits for.
 pub fn is_dummy(mut list: List<'_>) -> bool {
     list.next().is_some_and(|(name, _)| name == DUMMY)
@@ -97,13 +105,27 @@ pub fn encode_outcome<'a>(
         .end();
 }
 
-/// Writes a refusal: the status, and as many empty properties as the request would have had.
+/// Writes status 0 with what belongs to a connection that was found.
+pub fn encode_found(buffer: &mut Vec<u8>, kind: Kind, found: &impl HandOut) {
+    let mut list = ListWriter::new(buffer).attribute(STATUS, Status::Done.digit());
+    if kind == Kind::Find {
+        list = list.attribute(LABEL, found.endpoint());
+    }
+    found
+        .properties()
+        .fold(list, |list, property| list.attribute(PROPERTY, property))
+        .end();
+}
+
+/// Writes a refusal: the status, and what the reply would have had besides, empty.
 pub fn encode_refusal(buffer: &mut Vec<u8>, status: Status, kind: Kind) {
-    encode_outcome(
-        buffer,
-        status,
-        std::iter::repeat_n(&b""[..], kind.properties()),
-    );
+    let mut list = ListWriter::new(buffer).attribute(STATUS, status.digit());
+    if kind == Kind::Find {
+        list = list.attribute(LABEL, b"");
+    }
+    std::iter::repeat_n(&b""[..], kind.properties())
+        .fold(list, |list, property| list.attribute(PROPERTY, property))
+        .end();
 }
 
 impl Status {

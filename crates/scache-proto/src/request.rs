@@ -1,7 +1,9 @@
 //! What a client asks for.
 
+use std::fmt;
+
 use crate::attr::{List, ListWriter};
-use crate::{Label, Property, Ttl};
+use crate::{Label, Property, Ttl, limits};
 
 /// A request, without the descriptor that belongs to [`Request::SaveEndpoint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +38,45 @@ pub enum Request<'a> {
         /// The destination.
         destination: Label<'a>,
     },
+    /// From now on descriptors ride on the first byte of the request or reply that they belong to, and nothing
+    /// else is said about them. Not in the stock protocol.
+    Inline,
+    /// Keep the connection that comes with it under the name of an endpoint, and remember that a destination
+    /// can be reached through that. Only after [`Request::Inline`].
+    Save {
+        /// How long to keep both.
+        ttl: Ttl,
+        /// The destination.
+        destination: Label<'a>,
+        /// What to hand out with a connection found through this binding.
+        destination_property: Property<'a>,
+        /// The name of the endpoint.
+        endpoint: Label<'a>,
+        /// What to hand out with the connection.
+        property: Property<'a>,
+    },
+    /// Take a connection of any endpoint that a destination is bound to, or else of the first of these endpoints
+    /// that has one. Only after [`Request::Inline`].
+    Find {
+        /// The destination.
+        destination: Label<'a>,
+        /// Endpoints, in the order in which they are tried.
+        endpoints: Labels<'a>,
+    },
     /// Hand everything over to who listens at the socket's path now, and end. Not in the stock protocol.
     TakeOver,
+}
+
+/// Labels one after the other, [`limits::ENDPOINTS`] at most.
+#[derive(Clone, Copy)]
+pub struct Labels<'a>(LabelsOf<'a>);
+
+#[derive(Clone, Copy)]
+enum LabelsOf<'a> {
+    /// As they were received, and looked at.
+    List(List<'a>),
+    /// As they are to be sent.
+    Slice(&'a [Label<'a>]),
 }
 
 /// The requests by name: what is left of one that could not be read, and what an answer needs to know.
@@ -51,6 +90,12 @@ pub enum Kind {
     SaveDestination,
     /// `find_dest`
     FindDestination,
+    /// `inline`
+    Inline,
+    /// `save`
+    Save,
+    /// `find`
+    Find,
     /// `take_over`
     TakeOver,
 }
@@ -79,10 +124,16 @@ impl<'a> Request<'a> {
     /// # Errors
     /// See [`RequestError`].
     pub fn parse(list: List<'a>) -> Result<Self, RequestError> {
-        let mut rest = list.skip_while(|(name, _)| *name != REQUEST);
-        let (_, name) = rest.next().ok_or(RequestError::NoRequest)?;
+        let mut rest = list;
+        let (_, name) = rest
+            .find(|(name, _)| *name == REQUEST)
+            .ok_or(RequestError::NoRequest)?;
         let kind = Kind::parse(name).ok_or(RequestError::Unknown)?;
-        Self::parse_rest(kind, rest).ok_or(RequestError::Malformed(kind))
+        match kind {
+            Kind::Find => Self::parse_find(rest),
+            _ => Self::parse_rest(kind, rest),
+        }
+        .ok_or(RequestError::Malformed(kind))
     }
 
     fn parse_rest(
@@ -114,14 +165,39 @@ impl<'a> Request<'a> {
             Kind::FindDestination => Self::FindDestination {
                 destination: label(next(LABEL)?)?,
             },
+            Kind::Save => Self::Save {
+                ttl: ttl(next(TTL)?)?,
+                destination: label(next(LABEL)?)?,
+                destination_property: property(next(PROPERTY)?)?,
+                endpoint: label(next(LABEL)?)?,
+                property: property(next(PROPERTY)?)?,
+            },
+            Kind::Inline => Self::Inline,
             Kind::TakeOver => Self::TakeOver,
+            // Read from the list itself.
+            Kind::Find => return None,
         };
-        if let Self::SaveEndpoint { ttl, .. } | Self::SaveDestination { ttl, .. } = &mut request
+        if let Self::SaveEndpoint { ttl, .. }
+        | Self::SaveDestination { ttl, .. }
+        | Self::Save { ttl, .. } = &mut request
             && let Some((_, digits)) = rest.find(|(name, _)| *name == TTL_MILLISECONDS)
         {
             *ttl = ttl.refined(digits);
         }
         Some(request)
+    }
+
+    fn parse_find(mut rest: List<'a>) -> Option<Self> {
+        let (name, destination) = rest.next()?;
+        let destination = Label::new(destination).ok().filter(|_| name == LABEL)?;
+        let endpoints = Labels(LabelsOf::List(rest));
+        // Each is tried, so there may not be any number of them.
+        let sound = rest.all(|(name, _)| name == LABEL)
+            && endpoints.into_iter().count() <= limits::ENDPOINTS;
+        sound.then_some(Self::Find {
+            destination,
+            endpoints,
+        })
     }
 
     /// Which of them it is.
@@ -131,8 +207,22 @@ impl<'a> Request<'a> {
             Self::FindEndpoint { .. } => Kind::FindEndpoint,
             Self::SaveDestination { .. } => Kind::SaveDestination,
             Self::FindDestination { .. } => Kind::FindDestination,
+            Self::Inline => Kind::Inline,
+            Self::Save { .. } => Kind::Save,
+            Self::Find { .. } => Kind::Find,
             Self::TakeOver => Kind::TakeOver,
         }
+    }
+
+    /// The same with its time to live rounded up to whole seconds.
+    pub fn in_whole_seconds(mut self) -> Self {
+        if let Self::SaveEndpoint { ttl, .. }
+        | Self::SaveDestination { ttl, .. }
+        | Self::Save { ttl, .. } = &mut self
+        {
+            *ttl = ttl.in_whole_seconds();
+        }
+        self
     }
 
     /// Writes the request at the end of `buffer`.
@@ -165,7 +255,29 @@ impl<'a> Request<'a> {
                 with_milliseconds(list, *ttl)
             }
             Self::FindDestination { destination } => list.attribute(LABEL, destination.as_bytes()),
-            Self::TakeOver => list,
+            Self::Save {
+                ttl,
+                destination,
+                destination_property,
+                endpoint,
+                property,
+            } => {
+                let list = list
+                    .number(TTL, ttl.as_secs())
+                    .attribute(LABEL, destination.as_bytes())
+                    .attribute(PROPERTY, destination_property.as_bytes())
+                    .attribute(LABEL, endpoint.as_bytes())
+                    .attribute(PROPERTY, property.as_bytes());
+                with_milliseconds(list, *ttl)
+            }
+            Self::Find {
+                destination,
+                endpoints,
+            } => endpoints.into_iter().fold(
+                list.attribute(LABEL, destination.as_bytes()),
+                |list, endpoint| list.attribute(LABEL, endpoint.as_bytes()),
+            ),
+            Self::Inline | Self::TakeOver => list,
         }
         .end();
     }
@@ -179,6 +291,56 @@ fn with_milliseconds(list: ListWriter<'_>, ttl: Ttl) -> ListWriter<'_> {
     }
 }
 
+impl<'a> Labels<'a> {
+    /// Labels to be sent; `None` if there are more than [`limits::ENDPOINTS`].
+    pub fn new(labels: &'a [Label<'a>]) -> Option<Self> {
+        (labels.len() <= limits::ENDPOINTS).then_some(Self(LabelsOf::Slice(labels)))
+    }
+}
+
+impl<'a> IntoIterator for Labels<'a> {
+    type Item = Label<'a>;
+    type IntoIter = LabelsIter<'a>;
+
+    fn into_iter(self) -> LabelsIter<'a> {
+        LabelsIter(self.0)
+    }
+}
+
+/// Goes through [`Labels`].
+#[derive(Clone)]
+pub struct LabelsIter<'a>(LabelsOf<'a>);
+
+impl<'a> Iterator for LabelsIter<'a> {
+    type Item = Label<'a>;
+
+    fn next(&mut self) -> Option<Label<'a>> {
+        match &mut self.0 {
+            // What is no label was refused before.
+            LabelsOf::List(list) => list.find_map(|(_, value)| Label::new(value).ok()),
+            LabelsOf::Slice(labels) => {
+                let (first, rest) = labels.split_first()?;
+                *labels = rest;
+                Some(*first)
+            }
+        }
+    }
+}
+
+impl PartialEq for Labels<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.into_iter().eq(*other)
+    }
+}
+
+impl Eq for Labels<'_> {}
+
+impl fmt::Debug for Labels<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(*self).finish()
+    }
+}
+
 impl Kind {
     fn name(self) -> &'static [u8] {
         match self {
@@ -186,6 +348,9 @@ impl Kind {
             Self::FindEndpoint => b"find_endp",
             Self::SaveDestination => b"save_dest",
             Self::FindDestination => b"find_dest",
+            Self::Inline => b"inline",
+            Self::Save => b"save",
+            Self::Find => b"find",
             Self::TakeOver => b"take_over",
         }
     }
@@ -196,18 +361,35 @@ impl Kind {
             Self::FindEndpoint,
             Self::SaveDestination,
             Self::FindDestination,
+            Self::Inline,
+            Self::Save,
+            Self::Find,
             Self::TakeOver,
         ]
         .into_iter()
         .find(|kind| kind.name() == name)
     }
 
-    /// How many empty properties a refusal of this request carries.
+    /// Whether a connection comes with it.
+    pub(crate) fn brings_connection(self) -> bool {
+        matches!(self, Self::SaveEndpoint | Self::Save)
+    }
+
+    /// Whether it is understood only after [`Kind::Inline`].
+    pub(crate) fn is_inline_only(self) -> bool {
+        matches!(self, Self::Save | Self::Find)
+    }
+
+    /// How many properties its reply carries, empty if it failed.
     pub(crate) fn properties(self) -> usize {
         match self {
-            Self::SaveEndpoint | Self::SaveDestination | Self::TakeOver => 0,
+            Self::SaveEndpoint
+            | Self::SaveDestination
+            | Self::Inline
+            | Self::Save
+            | Self::TakeOver => 0,
             Self::FindEndpoint => 1,
-            Self::FindDestination => 2,
+            Self::FindDestination | Self::Find => 2,
         }
     }
 }
@@ -239,6 +421,22 @@ mod tests {
                 endpoint: label(b""),
             },
             Request::TakeOver,
+            Request::Inline,
+            Request::Save {
+                ttl,
+                destination: label(b"d"),
+                destination_property: property,
+                endpoint: label(b"e"),
+                property,
+            },
+            Request::Find {
+                destination: label(b"d"),
+                endpoints: Labels::new(&[label(b"e"), label(b""), label(b"f")]).unwrap(),
+            },
+            Request::Find {
+                destination: label(b"d"),
+                endpoints: Labels::new(&[]).unwrap(),
+            },
             Request::SaveEndpoint {
                 ttl: Ttl::from_remaining(std::time::Duration::from_millis(1234)).unwrap(),
                 endpoint: label(b"e"),
@@ -287,6 +485,20 @@ mod tests {
                 assert_eq!(parsed, Err(error), "{}", bytes.escape_ascii())
             });
         }
+    }
+
+    #[test]
+    fn as_many_endpoints_as_the_limit_are_tried_and_not_one_more() {
+        for (count, taken) in [(limits::ENDPOINTS, true), (limits::ENDPOINTS + 1, false)] {
+            let mut bytes = b"request\0find\0label\0d\0".to_vec();
+            bytes.extend(b"label\0e\0".repeat(count));
+            bytes.push(0);
+            parse(&bytes, |parsed| {
+                assert_eq!(parsed.is_ok(), taken, "{count}")
+            });
+        }
+        let label = Label::new(b"e").unwrap();
+        assert!(Labels::new(&[label; limits::ENDPOINTS + 1]).is_none());
     }
 
     #[test]

@@ -7,30 +7,23 @@
 //! A connection that is handed out (`T`) stays in the session until the client has said that it
 //! arrived: only then is it nobody else's.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::attached::Attached;
-use crate::attr::Framer;
+use crate::attr::{Framer, List};
 use crate::outgoing::Outgoing;
 use crate::reply;
 use crate::request::{Kind, RequestError};
-use crate::{Descriptors, Label, Property, Request, Status, Ttl, limits};
+use crate::{Descriptors, Request, Status, limits};
 
 /// What a client wants, or what came of what it wanted.
 #[derive(Debug)]
 pub enum Event<'a, D, T> {
-    /// Keep this connection. To be answered.
-    SaveEndpoint {
-        /// How long to keep it.
-        ttl: Ttl,
-        /// The name to find it by.
-        endpoint: Label<'a>,
-        /// What to hand out with it.
-        property: Property<'a>,
-        /// The connection.
-        descriptor: D,
-    },
-    /// Any other request; never [`Request::SaveEndpoint`]. To be answered.
+    /// A request to keep a connection, [`Request::SaveEndpoint`] or [`Request::Save`], with that connection. To be
+    /// answered.
+    Save(Request<'a>, D),
+    /// Any other request, but [`Request::Inline`]. To be answered.
     Request(Request<'a>),
     /// The client did not go through with taking this connection, and never got it.
     Declined(T),
@@ -58,6 +51,9 @@ pub trait HandOut {
     /// What the client is told with it: of a find by destination the destination's property, then the
     /// connection's; of a find by endpoint only the connection's.
     fn properties(&self) -> impl Iterator<Item = &[u8]>;
+
+    /// The endpoint it was saved under, for a client that asked for several.
+    fn endpoint(&self) -> &[u8];
 }
 
 /// Why a client was told no.
@@ -113,9 +109,13 @@ pub struct Session<D, T> {
     framer: Framer,
     attached: Attached<D>,
     state: State<T>,
-    /// The endpoint and the property of a save_endp whose descriptor is awaited.
+    /// The client asked for descriptors on the bytes that they belong to.
+    inline: bool,
+    /// The request whose descriptor is awaited.
     saving: Vec<u8>,
-    out: Outgoing,
+    out: Outgoing<T>,
+    /// Connections that went to an inline client, who says nothing about having got them.
+    delivered: VecDeque<T>,
     /// The last attempt to write found no room.
     blocked: bool,
     request_timeout: Duration,
@@ -126,6 +126,9 @@ pub struct Session<D, T> {
     broken: bool,
 }
 
+/// What an idle session may keep allocated for the request that it saves.
+const KEPT_BYTES: usize = 1024;
+
 #[derive(Debug)]
 enum State<T> {
     /// Between requests.
@@ -133,11 +136,12 @@ enum State<T> {
     /// A request was given out and its answer is awaited from our own side.
     Asked(Kind),
     /// The dummy of a save_endp is written and the byte with the descriptor is to come.
-    /// `split` is where the property begins in `saving`.
-    AwaitDescriptor { ttl: Ttl, split: usize },
+    AwaitDescriptor,
     /// Status 0 of a find is written and the dummy is to come, then the descriptor is sent.
     AwaitDummy(T),
-    /// The descriptor is written, or on its way, and the client's last dummy is to come.
+    /// The descriptor is to be written.
+    Sending,
+    /// The descriptor is written and the client's last dummy is to come.
     AwaitReceipt(T),
 }
 
@@ -155,8 +159,10 @@ impl<D, T: HandOut> Session<D, T> {
             framer: Framer::default(),
             attached: Attached::new(),
             state: State::Idle,
+            inline: false,
             saving: Vec::new(),
             out,
+            delivered: VecDeque::new(),
             blocked: false,
             request_timeout,
             last_input: None,
@@ -178,6 +184,9 @@ impl<D, T: HandOut> Session<D, T> {
 
     /// The next thing to do. To be asked until there is none, after every input.
     pub fn poll_event(&mut self) -> Option<Event<'_, D, T>> {
+        if let Some(connection) = self.delivered.pop_front() {
+            return Some(Event::Delivered(connection));
+        }
         if self.broken || matches!(self.state, State::Asked(_)) {
             return None;
         }
@@ -185,8 +194,13 @@ impl<D, T: HandOut> Session<D, T> {
             return Some(self.broken(Fault::StrayDescriptor));
         }
         match std::mem::replace(&mut self.state, State::Idle) {
-            State::AwaitDescriptor { ttl, split } => self.poll_descriptor(ttl, split),
+            State::AwaitDescriptor => self.poll_descriptor(),
             State::AwaitDummy(taken) => self.poll_dummy(taken),
+            // Whatever the client says before the descriptor is written cannot be its receipt.
+            State::Sending => {
+                self.state = State::Sending;
+                self.await_reader()
+            }
             State::AwaitReceipt(taken) => self.poll_receipt(taken),
             State::Idle | State::Asked(_) => self.poll_request(),
         }
@@ -201,15 +215,20 @@ impl<D, T: HandOut> Session<D, T> {
         self.state = State::Idle;
         match answer {
             Answer::Done => {
-                self.request_began = None;
+                self.end_request();
                 reply::encode_outcome(self.out.buffer(), Status::Done, []);
             }
             Answer::Failed => {
-                self.request_began = None;
+                self.end_request();
                 reply::encode_refusal(self.out.buffer(), Status::Failed, kind);
             }
+            Answer::Found(taken) if self.inline => {
+                let at = self.out.buffer().len();
+                reply::encode_found(self.out.buffer(), kind, &taken);
+                self.out.attach_at(at, taken);
+            }
             Answer::Found(taken) => {
-                reply::encode_outcome(self.out.buffer(), Status::Done, taken.properties());
+                reply::encode_found(self.out.buffer(), kind, &taken);
                 self.state = State::AwaitDummy(taken);
             }
         }
@@ -217,11 +236,7 @@ impl<D, T: HandOut> Session<D, T> {
 
     /// What to write next, if anything.
     pub fn poll_transmit(&self) -> Option<Transmit<'_, T>> {
-        let (bytes, with_descriptor) = self.out.next()?;
-        let descriptor = match &self.state {
-            State::AwaitReceipt(taken) if with_descriptor => Some(taken),
-            _ => None,
-        };
+        let (bytes, descriptor) = self.out.next()?;
         Some(Transmit { bytes, descriptor })
     }
 
@@ -229,7 +244,18 @@ impl<D, T: HandOut> Session<D, T> {
     /// descriptor with them.
     pub fn handle_written(&mut self, bytes: usize) {
         self.blocked = false;
-        self.out.handle_written(bytes);
+        let Some(connection) = self.out.handle_written(bytes) else {
+            return;
+        };
+        if !self.inline {
+            self.state = State::AwaitReceipt(connection);
+            return;
+        }
+        self.delivered.push_back(connection);
+        if self.out.riding() == 0 {
+            // The time of a request under way counts from its last input, at the earliest from here.
+            self.request_began = self.last_input.filter(|_| !self.framer.is_empty());
+        }
     }
 
     /// Takes note that nothing of the last [`Transmit`] could be written for now.
@@ -243,16 +269,17 @@ impl<D, T: HandOut> Session<D, T> {
             .and_then(|began| began.checked_add(self.request_timeout))
     }
 
-    /// Ends the session. A connection that was being handed out is given back.
-    pub fn close(self) -> Option<Unfinished<T>> {
-        match self.state {
+    /// Ends the session. Connections that were being handed out are given back, the last taken first: that is the
+    /// order in which they go back to where they were.
+    pub fn close(self) -> impl Iterator<Item = Unfinished<T>> {
+        let current = match self.state {
             State::AwaitDummy(taken) => Some(Unfinished::Unsent(taken)),
-            State::AwaitReceipt(taken) if self.out.descriptor_waits() => {
-                Some(Unfinished::Unsent(taken))
-            }
             State::AwaitReceipt(taken) => Some(Unfinished::Sent(taken)),
             _ => None,
-        }
+        };
+        let sent = self.delivered.into_iter().map(Unfinished::Sent);
+        let unsent = self.out.into_riding().rev().map(Unfinished::Unsent);
+        current.into_iter().chain(unsent).chain(sent)
     }
 
     fn poll_request(&mut self) -> Option<Event<'_, D, T>> {
@@ -261,7 +288,12 @@ impl<D, T: HandOut> Session<D, T> {
             let asks_for_more = self.blocked && !self.framer.is_empty();
             return asks_for_more.then(|| self.broken(Fault::NotReading));
         }
+        if self.out.riding() >= limits::DESCRIPTORS {
+            // What waits has to be taken in time, or the client is given up.
+            return self.await_reader();
+        }
         loop {
+            let began = self.framer.consumed();
             match self.framer.advance() {
                 Ok(true) => {}
                 Ok(false) => {
@@ -274,32 +306,35 @@ impl<D, T: HandOut> Session<D, T> {
                 }
             }
             match Request::parse(self.framer.list()) {
-                Ok(Request::SaveEndpoint {
-                    ttl,
-                    endpoint,
-                    property,
-                }) => {
+                Ok(request) if request.kind().is_inline_only() && !self.inline => {
+                    return Some(self.refused(Refusal::Unknown, None));
+                }
+                Ok(request) if request.kind().brings_connection() => {
                     self.saving.clear();
-                    self.saving.extend_from_slice(endpoint.as_bytes());
-                    self.saving.extend_from_slice(property.as_bytes());
-                    let split = endpoint.as_bytes().len();
-                    reply::encode_dummy(self.out.buffer());
-                    return self.poll_descriptor(ttl, split);
+                    request.encode(&mut self.saving);
+                    if !self.inline {
+                        reply::encode_dummy(self.out.buffer());
+                        self.state = State::AwaitDescriptor;
+                        return self.poll_descriptor();
+                    }
+                    let descriptor = self.attached.take(began);
+                    return Some(self.save(descriptor));
+                }
+                Ok(Request::Inline) => {
+                    self.inline = true;
+                    self.end_request();
+                    reply::encode_outcome(self.out.buffer(), Status::Done, []);
                 }
                 Ok(request) => {
                     self.state = State::Asked(request.kind());
                     break;
                 }
-                Err(RequestError::NoRequest) => self.request_began = None,
+                Err(RequestError::NoRequest) => self.end_request(),
                 Err(RequestError::Malformed(kind)) => {
-                    reply::encode_refusal(self.out.buffer(), Status::Malformed, kind);
-                    self.request_began = None;
-                    return Some(Event::Refused(Refusal::Malformed));
+                    return Some(self.refused(Refusal::Malformed, Some(kind)));
                 }
                 Err(RequestError::Unknown) => {
-                    reply::encode_outcome(self.out.buffer(), Status::Malformed, []);
-                    self.request_began = None;
-                    return Some(Event::Refused(Refusal::Unknown));
+                    return Some(self.refused(Refusal::Unknown, None));
                 }
             }
         }
@@ -307,37 +342,56 @@ impl<D, T: HandOut> Session<D, T> {
         Request::parse(self.framer.list()).ok().map(Event::Request)
     }
 
-    fn poll_descriptor(&mut self, ttl: Ttl, split: usize) -> Option<Event<'_, D, T>> {
+    fn poll_descriptor(&mut self) -> Option<Event<'_, D, T>> {
         let Some((position, _)) = self.framer.next_byte() else {
-            self.state = State::AwaitDescriptor { ttl, split };
+            self.state = State::AwaitDescriptor;
             return self.await_input();
         };
-        let (endpoint, property) = self.saving.split_at(split);
-        if let Some(descriptor) = self.attached.take(position)
-            && let (Ok(endpoint), Ok(property)) = (Label::new(endpoint), Property::new(property))
-        {
-            self.state = State::Asked(Kind::SaveEndpoint);
-            Some(Event::SaveEndpoint {
-                ttl,
-                endpoint,
-                property,
-                descriptor,
-            })
-        } else {
-            reply::encode_refusal(self.out.buffer(), Status::Failed, Kind::SaveEndpoint);
-            self.request_began = None;
-            Some(Event::Refused(Refusal::NoDescriptor))
+        self.state = State::Idle;
+        let descriptor = self.attached.take(position);
+        Some(self.save(descriptor))
+    }
+
+    /// The request in `saving`, with its descriptor if one came.
+    fn save(&mut self, descriptor: Option<D>) -> Event<'_, D, T> {
+        let Some(descriptor) = descriptor else {
+            reply::encode_outcome(self.out.buffer(), Status::Failed, []);
+            self.end_request();
+            return Event::Refused(Refusal::NoDescriptor);
+        };
+        let list = List::new(&self.saving[..self.saving.len().saturating_sub(1)]);
+        match Request::parse(list) {
+            Ok(request) => {
+                self.state = State::Asked(request.kind());
+                Event::Save(request, descriptor)
+            }
+            // It was parsed before, so this does not happen.
+            Err(_) => {
+                reply::encode_outcome(self.out.buffer(), Status::Malformed, []);
+                Event::Refused(Refusal::Malformed)
+            }
         }
+    }
+
+    fn refused(&mut self, refusal: Refusal, kind: Option<Kind>) -> Event<'static, D, T> {
+        match kind {
+            Some(kind) => reply::encode_refusal(self.out.buffer(), Status::Malformed, kind),
+            None => reply::encode_outcome(self.out.buffer(), Status::Malformed, []),
+        }
+        self.end_request();
+        Event::Refused(refusal)
     }
 
     fn poll_dummy(&mut self, taken: T) -> Option<Event<'_, D, T>> {
         match self.framer.advance() {
             Ok(true) if reply::is_dummy(self.framer.list()) => {
-                self.out.push_descriptor();
-                self.poll_receipt(taken)
+                self.out.attach(taken);
+                self.out.buffer().push(0);
+                self.state = State::Sending;
+                None
             }
             Ok(true) => {
-                self.request_began = None;
+                self.end_request();
                 Some(Event::Declined(taken))
             }
             Ok(false) => {
@@ -352,17 +406,9 @@ impl<D, T: HandOut> Session<D, T> {
     }
 
     fn poll_receipt(&mut self, taken: T) -> Option<Event<'_, D, T>> {
-        // Whatever the client says before the descriptor is written cannot be its receipt. It is kept
-        // unread, so there is a limit to it.
-        if self.out.descriptor_waits() {
-            self.state = State::AwaitReceipt(taken);
-            let is_too_far_ahead = self.framer.waiting() > limits::AHEAD_BYTES
-                || self.attached.waiting() > limits::AHEAD_DESCRIPTORS;
-            return (self.blocked && is_too_far_ahead).then(|| self.broken(Fault::NotReading));
-        }
         match self.framer.advance() {
             Ok(true) => {
-                self.request_began = None;
+                self.end_request();
                 Some(Event::Delivered(taken))
             }
             Ok(false) => {
@@ -380,16 +426,38 @@ impl<D, T: HandOut> Session<D, T> {
     fn await_request(&mut self) {
         if self.framer.is_empty() {
             self.framer.shrink();
-            self.request_began = None;
+            self.saving.clear();
+            self.saving.shrink_to(KEPT_BYTES);
+            self.end_request();
         } else if self.request_began.is_none() {
             self.request_began = self.last_input;
         }
     }
 
     /// More is to come, and everything read so far is done with or the beginning of a list: so no descriptor
-    /// can wait. To keep one until the list is complete would let a client pile them up, one for each byte.
+    /// can wait, but one that came with the beginning of an inline request. To keep others until the list is
+    /// complete would let a client pile them up, one for each byte.
     fn await_input(&mut self) -> Option<Event<'static, D, T>> {
-        (self.attached.waiting() > 0).then(|| self.broken(Fault::StrayDescriptor))
+        let begins_request = self.inline
+            && !self.framer.is_empty()
+            && self.attached.came_with(self.framer.consumed());
+        let strays = self.attached.waiting() > usize::from(begins_request);
+        strays.then(|| self.broken(Fault::StrayDescriptor))
+    }
+
+    /// Descriptors are to be taken by the client first. What it says meanwhile is kept unread, so there is a
+    /// limit to it.
+    fn await_reader(&mut self) -> Option<Event<'static, D, T>> {
+        let is_too_far_ahead = self.framer.waiting() > limits::AHEAD_BYTES
+            || self.attached.waiting() > limits::AHEAD_DESCRIPTORS;
+        (self.blocked && is_too_far_ahead).then(|| self.broken(Fault::NotReading))
+    }
+
+    /// The time of the request under way is over, unless a connection waits for an inline client to read.
+    fn end_request(&mut self) {
+        if self.out.riding() == 0 {
+            self.request_began = None;
+        }
     }
 
     fn broken(&mut self, fault: Fault) -> Event<'static, D, T> {

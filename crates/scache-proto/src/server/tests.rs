@@ -6,6 +6,10 @@ impl HandOut for u32 {
     fn properties(&self) -> impl Iterator<Item = &[u8]> {
         std::iter::once(&b"p"[..])
     }
+
+    fn endpoint(&self) -> &[u8] {
+        b"e"
+    }
 }
 
 const SAVE: &[u8] = b"request\0save_endp\0ttl\x009\0label\0e\0property\0p\0\0";
@@ -63,11 +67,11 @@ impl Server {
     fn answer(&mut self) {
         while let Some(event) = self.session.poll_event() {
             match event {
-                Event::SaveEndpoint { descriptor, .. } => {
+                Event::Save(_, descriptor) => {
                     self.cached = Some(descriptor);
                     self.session.reply(Answer::Done);
                 }
-                Event::Request(Request::FindEndpoint { .. }) => {
+                Event::Request(Request::FindEndpoint { .. } | Request::Find { .. }) => {
                     let answer = self.cached.take().map_or(Answer::Failed, Answer::Found);
                     self.session.reply(answer);
                 }
@@ -107,7 +111,7 @@ fn a_connection_is_saved_and_found() {
     server.bytes(DUMMY);
     assert_eq!(server.log, ["Delivered(7)"]);
     assert_eq!(server.session.deadline(), None);
-    assert!(server.session.close().is_none());
+    assert!(server.session.close().next().is_none());
 }
 
 #[test]
@@ -219,7 +223,7 @@ fn who_does_not_read_its_descriptor_cannot_say_more_and_more() {
         }
         assert_eq!(server.log, ["Broken(NotReading)"]);
         assert!(matches!(
-            server.session.close(),
+            server.session.close().next(),
             Some(Unfinished::Unsent(7))
         ));
     }
@@ -240,7 +244,7 @@ fn a_client_that_leaves_gives_back_what_it_did_not_get() {
     server.cached = Some(7);
     server.bytes(FIND);
     assert!(matches!(
-        server.session.close(),
+        server.session.close().next(),
         Some(Unfinished::Unsent(7))
     ));
 }
@@ -255,7 +259,7 @@ fn a_descriptor_that_could_not_be_written_yet_is_unsent() {
         .handle_input(server.now, DUMMY, Descriptors::None);
     server.answer();
     assert!(matches!(
-        server.session.close(),
+        server.session.close().next(),
         Some(Unfinished::Unsent(7))
     ));
 }
@@ -265,7 +269,10 @@ fn a_client_that_leaves_without_a_receipt_keeps_what_it_got() {
     let mut server = server();
     server.cached = Some(7);
     server.bytes(FIND).bytes(DUMMY);
-    assert!(matches!(server.session.close(), Some(Unfinished::Sent(7))));
+    assert!(matches!(
+        server.session.close().next(),
+        Some(Unfinished::Sent(7))
+    ));
 }
 
 #[test]
@@ -335,4 +342,155 @@ fn a_request_over_the_limit_is_answered_and_ends_the_session() {
     server.bytes(&vec![b'x'; limits::VALUE_BYTES + 1]);
     assert_eq!(server.sent, b"status\x001\0\0");
     assert_eq!(server.log, ["Broken(TooLong)"]);
+}
+
+const INLINE: &[u8] = b"request\0inline\0\0";
+const SAVE_BOTH: &[u8] = b"request\0save\0ttl\09\0label\0d\0property\0q\0label\0e\0property\0p\0\0";
+const FIND_ANY: &[u8] = b"request\0find\0label\0d\0label\0e\0label\0f\0\0";
+const DONE: &[u8] = b"status\x000\0\0";
+
+#[test]
+fn an_inline_client_sends_and_gets_connections_with_one_message_each_way() {
+    let mut server = server();
+    server.bytes(INLINE);
+    assert_eq!(server.sent, DONE);
+    server.sent.clear();
+    server.input(SAVE_BOTH, Descriptors::One(7)).bytes(FIND_ANY);
+    assert_eq!(server.handed_out, [7]);
+    assert_eq!(
+        server.sent,
+        [DONE, b"status\x000\0label\0e\0property\0p\0\0"].concat()
+    );
+    assert_eq!(server.log, ["Delivered(7)"]);
+    assert_eq!(server.session.deadline(), None);
+}
+
+#[test]
+fn the_descriptor_of_an_inline_reply_rides_on_its_first_byte() {
+    let mut server = server();
+    server.bytes(INLINE);
+    server.cached = Some(7);
+    let two = [b"request\0x\0\0", FIND].concat();
+    server
+        .session
+        .handle_input(server.now, &two, Descriptors::None);
+    server.answer();
+    let first = server.session.poll_transmit().unwrap();
+    assert_eq!(
+        (first.bytes, first.descriptor),
+        (&b"status\x001\0\0"[..], None)
+    );
+    let length = first.bytes.len();
+    server.session.handle_written(length);
+    let second = server.session.poll_transmit().unwrap();
+    assert_eq!(second.descriptor, Some(&7));
+    assert!(second.bytes.starts_with(b"status\x000\0property"));
+}
+
+#[test]
+fn an_inline_save_without_its_descriptor_is_refused_and_the_session_goes_on() {
+    for descriptors in [
+        Descriptors::None,
+        Descriptors::Several,
+        Descriptors::Truncated,
+    ] {
+        let mut server = server();
+        server
+            .bytes(INLINE)
+            .input(SAVE_BOTH, descriptors)
+            .bytes(FIND);
+        assert!(
+            server
+                .sent
+                .ends_with(b"status\x002\0\0status\x002\0property\0\0\0")
+        );
+        assert_eq!(server.log, ["Refused(NoDescriptor)"]);
+    }
+}
+
+#[test]
+fn an_inline_request_may_come_in_pieces_but_its_descriptor_with_the_first() {
+    for split in 1..SAVE_BOTH.len() {
+        let (first, rest) = SAVE_BOTH.split_at(split);
+        let mut server = server();
+        server.bytes(INLINE);
+        server
+            .input(first, Descriptors::One(7))
+            .bytes(rest)
+            .bytes(FIND);
+        assert_eq!(server.handed_out, [7], "split at {split}");
+        let mut server = self::server();
+        server.bytes(INLINE);
+        server.bytes(first).input(rest, Descriptors::One(7));
+        assert!(
+            server.log.contains(&"Broken(StrayDescriptor)".to_owned()),
+            "split at {split}: {:?}",
+            server.log
+        );
+    }
+}
+
+#[test]
+fn a_descriptor_with_an_inline_request_that_wants_none_ends_the_session() {
+    let mut server = server();
+    server.bytes(INLINE).input(FIND, Descriptors::One(7));
+    assert_eq!(server.log, ["Broken(StrayDescriptor)"]);
+}
+
+#[test]
+fn the_time_for_reading_an_inline_connection_is_that_of_its_request() {
+    let mut server = server();
+    server.bytes(INLINE);
+    server.cached = Some(7);
+    let start = server.now;
+    server
+        .session
+        .handle_input(server.now, FIND, Descriptors::None);
+    server.answer();
+    server.wait(3);
+    server
+        .session
+        .handle_input(server.now, FIND, Descriptors::None);
+    server.answer();
+    assert_eq!(server.session.deadline(), Some(start + TIMEOUT));
+    server.run();
+    assert_eq!(server.handed_out, [7]);
+    assert_eq!(server.session.deadline(), None);
+}
+
+#[test]
+fn what_only_inline_clients_may_ask_for_is_unknown_to_others() {
+    for request in [SAVE_BOTH, FIND_ANY] {
+        let mut server = server();
+        server.bytes(request).bytes(FIND);
+        assert_eq!(server.log, ["Refused(Unknown)"]);
+        assert_eq!(server.sent, b"status\x001\0\0status\x002\0property\0\0\0");
+    }
+}
+
+#[test]
+fn an_inline_client_that_leaves_gives_back_what_was_not_written_last_taken_first() {
+    let mut server = server();
+    server.bytes(INLINE);
+    let mut next = 1;
+    let finds = FIND.repeat(limits::DESCRIPTORS + 3);
+    server
+        .session
+        .handle_input(server.now, &finds, Descriptors::None);
+    while let Some(event) = server.session.poll_event() {
+        assert!(matches!(event, Event::Request(_)), "{event:?}");
+        server.session.reply(Answer::Found(next));
+        next += 1;
+    }
+    assert_eq!(next as usize - 1, limits::DESCRIPTORS, "the others wait");
+    assert!(server.session.deadline().is_some(), "but not for ever");
+    server.write(usize::MAX);
+    let left: Vec<_> = server
+        .session
+        .close()
+        .map(|left| format!("{left:?}"))
+        .collect();
+    let mut expected: Vec<_> = (2..next).rev().map(|n| format!("Unsent({n})")).collect();
+    expected.push("Sent(1)".to_owned());
+    assert_eq!(left, expected);
 }

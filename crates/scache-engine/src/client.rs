@@ -22,6 +22,8 @@ pub(crate) struct Client<D> {
     session: Session<D, HandedOut<D>>,
     served: bool,
     awaits_writable: bool,
+    /// Its end was read.
+    ended: bool,
 }
 
 /// When a client is to be looked at again.
@@ -66,6 +68,7 @@ impl<D> Client<D> {
             session: Session::new(announce, request_timeout),
             served: false,
             awaits_writable: false,
+            ended: false,
         }
     }
 
@@ -86,7 +89,10 @@ impl<D> Client<D> {
     ) -> Next {
         for _ in 0..READS_PER_TURN {
             let (bytes, descriptors) = match turn.pass.kernel.receive(&self.socket, turn.buffer) {
-                Ok((0, _)) => return Next::Close,
+                Ok((0, _)) => {
+                    self.ended = true;
+                    return Next::Close;
+                }
                 Ok(received) => received,
                 Err(Failure::WouldBlock) => return self.answer(turn),
                 Err(Failure::Exhausted) => return Next::Later,
@@ -167,6 +173,11 @@ impl<D> Client<D> {
                 Unfinished::Sent(handed_out) => drop(handed_out),
             }
         }
+    }
+
+    /// Whether everything that it ever said was read.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
     }
 
     pub(crate) fn socket(&self) -> &D {

@@ -368,7 +368,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     fn finish(&mut self, end: End) {
         let now = self.kernel.now();
         for peer in self.peers.drain() {
-            self.kernel.unwatch(peer.socket());
+            self.hang_up(&peer);
             if let Peer::Client(client) = peer {
                 let (cache, mut pass) = self.cache_and_pass(now);
                 client.close(&mut pass, cache);

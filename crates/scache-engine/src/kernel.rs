@@ -57,6 +57,9 @@ pub trait Kernel {
         passed: Option<&Self::Descriptor>,
     ) -> Result<usize, Failure>;
 
+    /// Lets nothing more come from a client; what has come can still be read.
+    fn hear_no_more(&mut self, from: &Self::Descriptor);
+
     /// Looks at what could be read without taking it. 0 bytes is the end.
     ///
     /// # Errors

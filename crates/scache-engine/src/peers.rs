@@ -121,6 +121,14 @@ impl<D> Peer<D> {
         }
     }
 
+    /// Whether everything that it ever said was read.
+    pub(crate) fn has_ended(&self) -> bool {
+        match self {
+            Self::Client(client) => client.has_ended(),
+            Self::HandOff(_) => false,
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Instant> {
         match self {
             Self::Client(client) => client.deadline(),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
+use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
 use scache_engine::{Event, Failure, Interest, Kernel, Listener, Token, Transport};
 use scache_proto::Descriptors;
 use scache_sys::descriptors::Descriptor;
@@ -143,6 +143,11 @@ impl<W: Watcher> Kernel for Linux<W> {
     ) -> Result<usize, Failure> {
         let passed = passed.map(AsFd::as_fd);
         passing::send(to.as_fd(), bytes, passed, Wait::Never).map_err(failure)
+    }
+
+    fn hear_no_more(&mut self, from: &Descriptor) {
+        // What is no socket, or is gone, says nothing more in any case.
+        let _ = shutdown(from, Shutdown::Read);
     }
 
     fn peek(&mut self, at: &Descriptor, buffer: &mut [u8]) -> Result<usize, Failure> {

@@ -222,8 +222,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             return;
         };
         self.host.note(Note::Disconnected);
-        // The other end of a handed-on connection is held by others: closing does not end its events.
-        self.kernel.unwatch(peer.socket());
+        self.hang_up(&peer);
         if let Peer::Client(client) = peer {
             let (cache, mut pass) = self.cache_and_pass(now);
             client.close(&mut pass, cache);
@@ -234,6 +233,19 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         if std::mem::take(&mut self.full) {
             self.retry_in(Duration::ZERO, now);
         }
+    }
+
+    /// Prepares a peer's socket to be closed.
+    pub(super) fn hang_up(&mut self, peer: &Peer<K::Descriptor>) {
+        let socket = peer.socket();
+        // The other end of a handed-on connection is held by others: closing does not end its events.
+        self.kernel.unwatch(socket);
+        if peer.has_ended() {
+            return;
+        }
+        // A descriptor that was not read would be closed by the kernel, in this process and lingering.
+        self.kernel.hear_no_more(socket);
+        while let Ok((1.., _)) = self.kernel.receive(socket, &mut self.buffer) {}
     }
 
     fn make_room(&mut self, now: Instant) -> bool {

@@ -31,10 +31,13 @@ impl Handed {
         &self.attributes[index].1
     }
 
-    /// The time it has left, as it was said twice: in seconds, rounded up, and in milliseconds.
-    fn milliseconds_left(&self) -> u64 {
+    /// The time it has left: in seconds, rounded up, and to an inline successor in milliseconds as well.
+    fn milliseconds_left(&self, manner: Manner) -> u64 {
         let number = |text: &str| text.parse::<u64>().expect("a plain number");
         let (seconds, last) = (number(self.value(1)), self.attributes.len() - 1);
+        if manner == Manner::Stock {
+            return seconds * 1_000;
+        }
         assert_eq!(self.attributes[last].0, "ttl_ms");
         let milliseconds = number(self.value(last));
         assert_eq!(
@@ -47,12 +50,22 @@ impl Handed {
     }
 }
 
+/// How a successor wants to be spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    Stock,
+    /// Descriptors ride on the requests that they belong to, and times are exact.
+    Inline,
+}
+
 /// The next request of the predecessor; none when it is done.
 fn hear_request(predecessor: &Client) -> Option<Handed> {
-    let heard = predecessor.hear_list();
-    if heard.is_empty() {
-        return None;
-    }
+    let (mut heard, descriptor) = match predecessor.hear(Instant::now() + DEADLINE) {
+        Heard::Byte(first, descriptor) => (vec![first], descriptor),
+        Heard::End => return None,
+        Heard::Nothing => panic!("the predecessor neither goes on nor ends"),
+    };
+    heard.extend(predecessor.hear_list());
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let strings: Vec<String> = heard.split(|byte| *byte == 0).map(text).collect();
     let attributes = strings[..strings.len() - 2]
@@ -62,7 +75,7 @@ fn hear_request(predecessor: &Client) -> Option<Handed> {
     Some(Handed {
         attributes,
         at: Instant::now(),
-        descriptor: None,
+        descriptor,
     })
 }
 
@@ -79,7 +92,7 @@ fn take_over(predecessor: &Client, pause: Duration) -> Vec<Handed> {
     let mut all = Vec::new();
     while let Some(mut handed) = hear_request(predecessor) {
         sleep(pause);
-        if handed.value(0) == "save_endp" {
+        if handed.value(0) == "save_endp" && handed.descriptor.is_none() {
             handed.descriptor = Some(hear_descriptor(predecessor));
         }
         predecessor.send(&status(0)).expect("it listens");
@@ -94,14 +107,37 @@ fn dismissed(master: &mut FakeMaster) {
     assert_eq!(end.code(), Some(0), "{end}");
 }
 
+/// Accepts the predecessor as stock would, to whom it may not say anything unknown but once.
 fn accepted(master: &FakeMaster) -> Client {
+    accepted_as(master, Manner::Stock)
+}
+
+fn accepted_as(master: &FakeMaster, manner: Manner) -> Client {
     let predecessor = master.accept();
     predecessor.send(&announcement()).expect("it listens");
+    answer_question(&predecessor, manner);
     predecessor
+}
+
+/// The predecessor asks first how it is to speak.
+fn answer_question(predecessor: &Client, manner: Manner) {
+    let asked = hear_request(predecessor).expect("it asks something");
+    assert_eq!((asked.names(), asked.value(0)), (vec!["request"], "inline"));
+    let code = match manner {
+        Manner::Stock => 1,
+        Manner::Inline => 0,
+    };
+    predecessor.send(&status(code)).expect("it listens");
 }
 
 #[test]
 fn each_entry_is_saved_in_order_with_the_time_it_has_left() {
+    for manner in [Manner::Stock, Manner::Inline] {
+        each_entry_is_saved_in_order(manner);
+    }
+}
+
+fn each_entry_is_saved_in_order(manner: Manner) {
     let mut master = ours_with(&[]);
     let client = client_of(&master);
     let before_saves = Instant::now();
@@ -122,12 +158,16 @@ fn each_entry_is_saved_in_order_with_the_time_it_has_left() {
     sleep(Duration::from_millis(1_300));
     let before_reload = Instant::now();
     dismissed(&mut master);
-    let predecessor = accepted(&master);
+    let predecessor = accepted_as(&master, manner);
     let handed = take_over(&predecessor, Duration::ZERO);
+    let (rounding, more) = match manner {
+        Manner::Stock => (Duration::from_secs(1), &[][..]),
+        Manner::Inline => (Duration::from_millis(2), &["ttl_ms"][..]),
+    };
     let left_of = |handed: &Handed, ttl: u64| {
-        let left = handed.milliseconds_left();
+        let left = handed.milliseconds_left(manner);
         let ttl = Duration::from_secs(ttl);
-        let most = ttl - (before_reload - after_saves) + Duration::from_millis(2);
+        let most = ttl - (before_reload - after_saves) + rounding;
         let least = ttl.saturating_sub(handed.at - before_saves);
         let left = Duration::from_millis(left);
         assert!(
@@ -147,10 +187,8 @@ fn each_entry_is_saved_in_order_with_the_time_it_has_left() {
             .collect();
         assert_eq!(of_label.len(), expected.len(), "connections of {label}");
         for (handed, ((_, ttl), connection)) in of_label.into_iter().zip(expected) {
-            assert_eq!(
-                handed.names(),
-                ["request", "ttl", "label", "property", "ttl_ms"]
-            );
+            let expected = [&["request", "ttl", "label", "property"][..], more].concat();
+            assert_eq!(handed.names(), expected);
             assert_eq!(handed.value(3), label, "the property");
             left_of(handed, u64::from(*ttl));
             let descriptor = handed.descriptor.as_ref().expect("it came");
@@ -167,10 +205,8 @@ fn each_entry_is_saved_in_order_with_the_time_it_has_left() {
             .collect();
         assert_eq!(of_label.len(), expected.len(), "bindings of {destination}");
         for (handed, (property, endpoint, ttl)) in of_label.into_iter().zip(expected) {
-            assert_eq!(
-                handed.names(),
-                ["request", "ttl", "label", "property", "label", "ttl_ms"]
-            );
+            let expected = [&["request", "ttl", "label", "property", "label"][..], more].concat();
+            assert_eq!(handed.names(), expected);
             assert_eq!((handed.value(3), handed.value(4)), (*property, *endpoint));
             left_of(handed, *ttl);
         }
@@ -226,8 +262,22 @@ const FAILURES: &[Failure] = &[
     },
     Failure {
         what: "it announces and answers nothing",
+        go: |master| {
+            let predecessor = master.accept();
+            predecessor.send(&announcement()).expect("it listens");
+            vec![predecessor]
+        },
+        first_hears: QUIT,
+    },
+    Failure {
+        what: "it says how it wants to be spoken to and answers nothing",
         go: |master| vec![accepted(master)],
         first_hears: QUIT,
+    },
+    Failure {
+        what: "it takes everything in and answers nothing, and the descriptor came with the request",
+        go: |master| vec![accepted_as(master, Manner::Inline)],
+        first_hears: "",
     },
     Failure {
         what: "it says half an announcement",
@@ -402,7 +452,9 @@ fn a_successor_that_does_not_announce_itself_is_served_where_that_is_so() {
     let client = master.connect();
     let connection = saved(&client, 60, Connection::tcp(), "endp");
     dismissed(&mut master);
-    let handed = take_over(&master.accept(), Duration::ZERO);
+    let predecessor = master.accept();
+    answer_question(&predecessor, Manner::Stock);
+    let handed = take_over(&predecessor, Duration::ZERO);
     let [handed] = &handed[..] else {
         panic!("not one but {handed:#?}")
     };
@@ -446,7 +498,7 @@ fn what_a_client_had_not_been_sent_is_handed_over() {
     assert!(connection.check(descriptor));
     assert_eq!(handed.len(), 1);
     let names = handed[0].names().join(" ");
-    assert_eq!(shown(names.as_bytes()), "request ttl label property ttl_ms");
+    assert_eq!(shown(names.as_bytes()), "request ttl label property");
 }
 
 #[test]

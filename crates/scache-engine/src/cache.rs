@@ -87,6 +87,12 @@ enum Look {
 }
 
 impl<D> Cache<D> {
+    /// Bindings of one destination: many times what the addresses of a mail domain come to.
+    const BINDINGS_PER_DESTINATION: usize = 256;
+
+    /// Bytes of all names and properties: many times what full caches of real smtp(8) come to.
+    const BYTES: usize = 256 << 20;
+
     /// How long a connection may idle before it is watched.
     const BATCH: Duration = Duration::from_millis(50);
 
@@ -102,6 +108,8 @@ impl<D> Cache<D> {
             connections: settings.connection_limit,
             connections_per_endpoint: settings.endpoint_limit,
             bindings: settings.binding_limit,
+            bindings_per_destination: Self::BINDINGS_PER_DESTINATION,
+            bytes: Self::BYTES,
             order: settings.order,
         };
         Self {

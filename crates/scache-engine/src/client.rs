@@ -14,6 +14,9 @@ pub(crate) const READ_BYTES: usize = 64 * 1024;
 /// How often one client is read from before others have their turn.
 const READS_PER_TURN: usize = 16;
 
+/// How many requests of one client are carried out before others have their turn.
+pub(crate) const REQUESTS_PER_TURN: usize = 256;
+
 #[derive(Debug)]
 pub(crate) struct Client<D> {
     socket: D,
@@ -48,6 +51,8 @@ pub(crate) struct Turn<'a, 'b, K: Kernel, H> {
     pub(crate) settings: &'a Settings,
     /// [`READ_BYTES`] of room, which clients share.
     pub(crate) buffer: &'a mut [u8],
+    /// How many requests may still be carried out, [`REQUESTS_PER_TURN`] at first.
+    pub(crate) requests: usize,
     /// The client had this process promise to hand over and end.
     pub(crate) takes_over: bool,
 }
@@ -56,6 +61,8 @@ pub(crate) struct Turn<'a, 'b, K: Kernel, H> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Carried {
     All,
+    /// As much as others may be kept waiting for.
+    Enough,
     /// The session cannot go on.
     Broken,
 }
@@ -124,18 +131,21 @@ impl<D> Client<D> {
         loop {
             let carried = self.carry_out(turn);
             match (self.write(turn), carried) {
-                (Ok(true), Carried::All) => {}
+                (_, Carried::Broken) => return Next::Close,
+                (Ok(true), _) => {}
                 (Ok(false), Carried::All) => return Next::Readable,
-                (Err(failure @ (Failure::WouldBlock | Failure::Exhausted)), Carried::All) => {
+                (Ok(false), Carried::Enough) => return Next::Again,
+                (Err(failure @ (Failure::WouldBlock | Failure::Exhausted)), _) => {
                     // Whoever is to blame: what the client says meanwhile must not pile up.
                     self.session.handle_blocked();
                     return match self.carry_out(turn) {
                         Carried::All if failure == Failure::WouldBlock => Next::Writable,
                         Carried::All => Next::Later,
+                        Carried::Enough => Next::Again,
                         Carried::Broken => Next::Close,
                     };
                 }
-                (_, Carried::Broken) | (Err(_), Carried::All) => return Next::Close,
+                (Err(_), _) => return Next::Close,
             }
         }
     }
@@ -195,7 +205,11 @@ impl<D> Client<D> {
         turn: &mut Turn<'_, '_, K, H>,
     ) -> Carried {
         let Turn { pass, cache, .. } = turn;
-        while let Some(event) = self.session.poll_event() {
+        while turn.requests > 0 {
+            let Some(event) = self.session.poll_event() else {
+                return Carried::All;
+            };
+            turn.requests -= 1;
             match event {
                 Event::Save(request, descriptor) => {
                     pass.host.note(Note::Request(&request));
@@ -232,7 +246,7 @@ impl<D> Client<D> {
                 }
             }
         }
-        Carried::All
+        Carried::Enough
     }
 
     /// Writes once. `false`: there is nothing to write.

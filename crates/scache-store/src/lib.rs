@@ -4,8 +4,10 @@
 //! parameter that never goes back. What the store lets go of it gives back ([`Store::poll_released`]):
 //! how a connection is closed is not known here.
 //!
-//! Nothing costs more for there being many entries, but for the logarithm that a heap takes, and for
-//! [`Store::find_destination`], which goes through the bindings of its own destination.
+//! Nothing costs more for there being many entries, but for the logarithm that a heap takes. What is gone
+//! through has a limit: [`Store::find_destination`] goes through the bindings of its own destination
+//! ([`Limits::bindings_per_destination`]), and a save that exceeds [`Limits::connections_per_endpoint`] through the
+//! connections of its own endpoint.
 
 mod deadlines;
 mod list;

@@ -14,6 +14,8 @@ pub(crate) struct Names<T> {
     records: Slab<(Box<[u8]>, T)>,
     index: HashTable<u32>,
     hasher: RandomState,
+    /// Of all names together.
+    bytes: usize,
 }
 
 impl<T: Default> Names<T> {
@@ -22,11 +24,17 @@ impl<T: Default> Names<T> {
             records: Slab::new(),
             index: HashTable::new(),
             hasher: RandomState::new(),
+            bytes: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// How many bytes all names have together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// All numbers there are now.
@@ -47,6 +55,7 @@ impl<T: Default> Names<T> {
         if let Some(slot) = self.find(name) {
             return slot;
         }
+        self.bytes += name.len();
         let slot = self.records.insert((name.into(), T::default())) as u32;
         let (records, hasher) = (&self.records, &self.hasher);
         self.index
@@ -58,6 +67,7 @@ impl<T: Default> Names<T> {
 
     pub(crate) fn forget(&mut self, slot: u32) {
         let (name, _) = self.records.remove(slot as usize);
+        self.bytes -= name.len();
         let hash = self.hasher.hash_one(&*name);
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
             entry.remove();

@@ -35,6 +35,8 @@ pub struct Store<H> {
     generation: u32,
     /// Endpoints that have connections.
     open_endpoints: usize,
+    /// Of all properties together.
+    property_bytes: usize,
     released: VecDeque<Released<H>>,
     statistics: Statistics,
 }
@@ -87,6 +89,7 @@ impl<H> Store<H> {
             connection_deadlines: Deadlines::default(),
             generation: 0,
             open_endpoints: 0,
+            property_bytes: 0,
             released: VecDeque::new(),
             statistics: Statistics::default(),
         }
@@ -103,6 +106,7 @@ impl<H> Store<H> {
     ) -> ConnectionId {
         self.expire(now);
         let deadline = self.deadline(now, ttl);
+        self.make_room_for_bytes(&[endpoint.as_bytes(), property.as_bytes()]);
         let endpoint = self.endpoints.number(endpoint.as_bytes());
         let property = property.as_bytes().into();
         let id = self.insert(endpoint, property, deadline, handle, End::Back);
@@ -125,21 +129,16 @@ impl<H> Store<H> {
     ) {
         self.expire(now);
         let deadline = self.deadline(now, ttl);
-        let destination = self.destinations.number(destination.as_bytes());
-        let endpoint = self.endpoints.number(endpoint.as_bytes());
+        let (destination, endpoint) = (destination.as_bytes(), endpoint.as_bytes());
         let property = property.as_bytes();
-        let hash = self.hasher.hash_one((destination, endpoint, property));
-        let same = self.binding_index.find(hash, |slot| {
-            let binding = &self.bindings[*slot as usize];
-            binding.destination == destination
-                && binding.endpoint == endpoint
-                && *binding.property == *property
-        });
-        if let Some(slot) = same.copied() {
+        if let Some(slot) = self.find_binding(destination, endpoint, property) {
             self.binding_deadlines
                 .change(&mut self.bindings, deadline, slot);
         } else {
-            self.bind(destination, endpoint, property, deadline, hash);
+            self.make_room_for_bytes(&[destination, endpoint, property]);
+            let destination = self.destinations.number(destination);
+            let endpoint = self.endpoints.number(endpoint);
+            self.bind(destination, endpoint, property, deadline);
         }
         let counts = self.counts();
         let most = &mut self.statistics;
@@ -197,6 +196,7 @@ impl<H> Store<H> {
             return None;
         }
         let deadline = self.nanoseconds(taken.deadline);
+        self.make_room_for_bytes(&[&taken.endpoint, &taken.property]);
         let endpoint = self.endpoints.number(&taken.endpoint);
         let front = match self.limits.order {
             Order::Oldest => End::Front,
@@ -320,6 +320,19 @@ impl<H> Store<H> {
         std::mem::take(&mut self.statistics)
     }
 
+    fn find_binding(&self, destination: &[u8], endpoint: &[u8], property: &[u8]) -> Option<u32> {
+        let destination = self.destinations.find(destination)?;
+        let endpoint = self.endpoints.find(endpoint)?;
+        let hash = self.hasher.hash_one((destination, endpoint, property));
+        let same = self.binding_index.find(hash, |slot| {
+            let binding = &self.bindings[*slot as usize];
+            binding.destination == destination
+                && binding.endpoint == endpoint
+                && *binding.property == *property
+        });
+        same.copied()
+    }
+
     fn find_through(
         &mut self,
         destination: &[u8],
@@ -389,6 +402,7 @@ impl<H> Store<H> {
         end: End,
     ) -> ConnectionId {
         self.make_room_for_connection(endpoint);
+        self.property_bytes += property.len();
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let slot = self.connections.insert(Connection {
@@ -423,6 +437,30 @@ impl<H> Store<H> {
         self.endpoints.record_mut(endpoint).bound -= 1;
     }
 
+    /// Lets go of what expires soonest, connection or binding, until these strings are within the limit.
+    fn make_room_for_bytes(&mut self, strings: &[&[u8]]) {
+        let more: usize = strings.iter().map(|string| string.len()).sum();
+        while self.bytes() + more > self.limits.bytes {
+            let binding = self.binding_deadlines.soonest();
+            match (binding, self.connection_deadlines.soonest()) {
+                (None, None) => return,
+                (Some((binding, slot)), connection)
+                    if connection.is_none_or(|(connection, _)| binding <= connection) =>
+                {
+                    self.unbind(slot);
+                }
+                _ => {
+                    self.evict();
+                }
+            }
+        }
+    }
+
+    /// What all names and properties take.
+    fn bytes(&self) -> usize {
+        self.destinations.bytes() + self.endpoints.bytes() + self.property_bytes
+    }
+
     fn soonest_of(&self, endpoint: u32) -> u32 {
         let first = self.endpoints.record(endpoint).connections.first;
         let mut soonest = first;
@@ -437,7 +475,9 @@ impl<H> Store<H> {
         soonest
     }
 
-    fn bind(&mut self, destination: u32, endpoint: u32, property: &[u8], deadline: u64, hash: u64) {
+    fn bind(&mut self, destination: u32, endpoint: u32, property: &[u8], deadline: u64) {
+        let hash = self.hasher.hash_one((destination, endpoint, property));
+        self.property_bytes += property.len();
         let slot = self.bindings.insert(Binding {
             destination,
             endpoint,
@@ -448,6 +488,11 @@ impl<H> Store<H> {
         self.endpoints.record_mut(endpoint).bound += 1;
         let list = &mut self.destinations.record_mut(destination).bindings;
         list.push_back(&mut self.bindings, slot);
+        let of_one = self.limits.bindings_per_destination.max(1);
+        let first = (list.length() > of_one).then_some(list.first);
+        if let Some(first) = first {
+            self.unbind(first);
+        }
         // The new one is linked but cannot expire yet, so it is not what makes room.
         while self.bindings.len() > self.limits.bindings.max(1)
             && let Some((_, soonest)) = self.binding_deadlines.soonest()
@@ -471,6 +516,7 @@ impl<H> Store<H> {
         list.unlink(&mut self.bindings, slot);
         let empty = list.length() == 0;
         let binding = self.bindings.remove(slot as usize);
+        self.property_bytes -= binding.property.len();
         let hash = hash_of(&self.hasher, &binding);
         if let Ok(entry) = self.binding_index.find_entry(hash, |other| *other == slot) {
             entry.remove();
@@ -499,6 +545,7 @@ impl<H> Store<H> {
         list.unlink(&mut self.connections, slot);
         self.open_endpoints -= usize::from(list.length() == 0);
         let connection = self.connections.remove(slot as usize);
+        self.property_bytes -= connection.property.len();
         let taken = Taken {
             handle: connection.handle,
             endpoint: self.endpoints.name(endpoint).into(),

@@ -13,6 +13,10 @@ pub struct Limits {
     pub connections_per_endpoint: usize,
     /// Bindings in all, at least one; the soonest to expire makes room.
     pub bindings: usize,
+    /// Bindings of one destination, at least one; the first of them makes room. A find walks through them.
+    pub bindings_per_destination: usize,
+    /// Bytes of all names and properties together; what expires soonest makes room, but never for itself.
+    pub bytes: usize,
     /// Which connection of an endpoint is taken first.
     pub order: Order,
 }

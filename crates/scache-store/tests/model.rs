@@ -65,7 +65,34 @@ impl Model {
         }
     }
 
+    /// What all names and properties take, each name once.
+    fn bytes(&self) -> usize {
+        let destinations: HashSet<_> = self.bindings.iter().map(|b| &b.destination).collect();
+        let mut endpoints: HashSet<_> = self.bindings.iter().map(|b| &b.endpoint).collect();
+        endpoints.extend(self.connections.iter().map(|c| &c.endpoint));
+        let properties = self.bindings.iter().map(|b| b.property.len());
+        let properties = properties.chain(self.connections.iter().map(|c| c.property.len()));
+        let names = destinations.into_iter().chain(endpoints).map(Vec::len);
+        properties.sum::<usize>() + names.sum::<usize>()
+    }
+
+    fn make_room_for_bytes(&mut self, strings: &[&[u8]]) {
+        let more: usize = strings.iter().map(|string| string.len()).sum();
+        while self.bytes() + more > self.limits.bytes {
+            let binding = self.bindings.iter().map(|b| b.deadline).min();
+            let connection = self.connections.iter().map(|c| c.deadline).min();
+            match (binding, connection) {
+                (None, None) => return,
+                (Some(binding), connection) if connection.is_none_or(|other| binding < other) => {
+                    self.bindings.retain(|b| b.deadline != binding);
+                }
+                _ => self.evict(|saved| Some(saved.deadline) == connection),
+            }
+        }
+    }
+
     fn save(&mut self, saved: Saved, front: bool) {
+        self.make_room_for_bytes(&[&saved.endpoint, &saved.property]);
         let of_one = self.limits.connections_per_endpoint;
         while of_one > 0 && self.of(&saved.endpoint).count() >= of_one {
             let soonest = self.of(&saved.endpoint).map(|saved| saved.deadline).min();
@@ -150,6 +177,8 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
         connections: random.usize(1..40),
         connections_per_endpoint: random.usize(0..6),
         bindings: random.usize(1..40),
+        bindings_per_destination: random.usize(1..10),
+        bytes: random.usize(40..400),
         order: if random.bool() {
             Order::Oldest
         } else {
@@ -228,6 +257,14 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
                 if let Some(same) = same {
                     same.deadline = deadline;
                 } else {
+                    model.make_room_for_bytes(&[name, other, property]);
+                    let of_it = |b: &Bound| b.destination == name;
+                    let first = model.bindings.iter().position(of_it);
+                    if model.bindings.iter().filter(|b| of_it(b)).count()
+                        >= limits.bindings_per_destination
+                    {
+                        model.bindings.remove(first.unwrap());
+                    }
                     while model.bindings.len() >= limits.bindings {
                         let soonest = model.bindings.iter().map(|b| b.deadline).min();
                         model.bindings.retain(|b| Some(b.deadline) != soonest);

@@ -4,7 +4,7 @@
 //!
 //! | command | does |
 //! |---|---|
-//! | `limits ttl=S connections=N endpoint=N bindings=N [newest]` | starts anew |
+//! | `limits ttl=S connections=N endpoint=N bindings=N [per-destination=N] [bytes=N] [newest]` | starts anew |
 //! | `endpoint TTL ENDPOINT PROPERTY NAME` | saves a connection called NAME |
 //! | `destination TTL DESTINATION PROPERTY ENDPOINT` | saves a binding |
 //! | `find-endpoint ENDPOINT`, `find-destination DESTINATION` | takes a connection |
@@ -77,20 +77,22 @@ fn play(script: &str) -> String {
 
 impl Player {
     fn new(settings: &[&str]) -> Self {
-        let setting = |name: &str| -> usize {
+        let optional = |name: &str| -> Option<usize> {
             let prefix = format!("{name}=");
-            let value = settings.iter().find_map(|word| word.strip_prefix(&prefix));
-            value
-                .unwrap_or_else(|| panic!("no {name}"))
-                .parse()
-                .unwrap()
+            let value = settings
+                .iter()
+                .find_map(|word| word.strip_prefix(&prefix))?;
+            Some(value.parse().unwrap())
         };
+        let setting = |name: &str| optional(name).unwrap_or_else(|| panic!("no {name}"));
         let now = Instant::now();
         let limits = Limits {
             ttl_limit: Duration::from_secs(setting("ttl") as u64),
             connections: setting("connections"),
             connections_per_endpoint: setting("endpoint"),
             bindings: setting("bindings"),
+            bindings_per_destination: optional("per-destination").unwrap_or(usize::MAX),
+            bytes: optional("bytes").unwrap_or(usize::MAX),
             order: if settings.contains(&"newest") {
                 Order::Newest
             } else {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Engine, PAUSE, Transport};
 use crate::cache::Pass;
-use crate::client::{Client, Next, Turn};
+use crate::client::{self, Client, Next, Turn};
 use crate::handoff::{HandOff, Progress};
 use crate::peers::Peer;
 use crate::{Complaint, End, Failure, Host, Interest, Kernel, Key, Note, Token};
@@ -81,6 +81,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             cache: &mut self.cache,
             settings: &self.settings,
             buffer: &mut self.buffer,
+            requests: client::REQUESTS_PER_TURN,
             takes_over: false,
         };
         let mut takes_over = false;

@@ -27,5 +27,5 @@ pub use counters::Counters;
 pub use engine::{Engine, Listener, Phase, Transport};
 pub use host::{Complaint, End, Host, Note};
 pub use kernel::{Event, Failure, Interest, Kernel};
-pub use settings::{Descriptors as DescriptorBudget, Goodbyes, Settings};
+pub use settings::{DescriptorBudget, Goodbyes, Settings};
 pub use token::{Key, Token};

@@ -101,7 +101,7 @@ impl Goodbyes {
 
 /// How the descriptors that a process may have are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Descriptors {
+pub struct DescriptorBudget {
     /// For cached connections.
     pub connections: usize,
     /// For clients.
@@ -110,7 +110,7 @@ pub struct Descriptors {
     pub partings: usize,
 }
 
-impl Descriptors {
+impl DescriptorBudget {
     /// Listeners, log, status channel, poll, and what arrives without having been asked for.
     const RESERVE: u64 = 64;
 
@@ -156,12 +156,12 @@ mod tests {
     #[test]
     fn all_shares_together_leave_a_reserve() {
         for limit in [8, 64, 256, 1024, 20_000, 1 << 20] {
-            let shares = Descriptors::divide(Some(limit));
+            let shares = DescriptorBudget::divide(Some(limit));
             let used = shares.connections + shares.clients + shares.partings;
             assert!(used as u64 <= limit - limit / 16, "{limit}: {shares:?}");
         }
-        assert!(Descriptors::divide(Some(20_000)).connections > 10_000);
-        assert!(Descriptors::divide(None).connections > 1_000_000);
-        assert_eq!(Descriptors::divide(Some(0)).clients, 1);
+        assert!(DescriptorBudget::divide(Some(20_000)).connections > 10_000);
+        assert!(DescriptorBudget::divide(None).connections > 1_000_000);
+        assert_eq!(DescriptorBudget::divide(Some(0)).clients, 1);
     }
 }

@@ -13,7 +13,7 @@ build:
 	$(CARGO) build --locked --release --bins
 
 run:
-	$(CARGO) run --locked --release -p scached --bin scached
+	$(CARGO) run --locked --release --bin scached
 
 # The tests of whole programs look for them beside themselves, so all of it is built first.
 test:
@@ -27,13 +27,13 @@ check:
 
 demo:
 	$(CARGO) build --locked --release --workspace --bins
-	$(CARGO) run --locked --release -p scache-tests --bin demo
+	$(CARGO) run --locked --release --bin demo
 
 bench:
 	$(CARGO) build --locked --release --workspace --bins
-	$(CARGO) run --locked --release -p scache-tests --bin bench
+	$(CARGO) run --locked --release --bin bench
 
 # SHORT=1 for small numbers, PARTS="stalled reload" for some of it; `faults --help` lists what else can be set.
 faults:
 	$(CARGO) build --locked --release --workspace --bins
-	$(CARGO) run --locked --release -p scache-tests --bin faults -- $(if $(SHORT),--short) $(PARTS)
+	$(CARGO) run --locked --release --bin faults -- $(if $(SHORT),--short) $(PARTS)

@@ -1,0 +1,134 @@
+//! Idle connections are watched, and looked at before they go anywhere.
+//!
+//! They are begun to be watched a batch at a time, every [`Cache::BATCH`]: a busy one is taken before that, and
+//! looking at it then (which is done in any case) costs less than asking for events and asking for none again.
+//! Nor is the batch's time short: a kernel that has to set its clock for each wait takes longer over that than
+//! over everything else.
+
+use std::time::{Duration, Instant};
+
+use scache_store::{ConnectionId, Reason};
+
+use super::{Cache, Kept, Pass};
+use crate::{Failure, Host, Interest, Kernel, Key, Token};
+
+/// What looking at an idle connection shows.
+pub(super) enum Look {
+    Alive,
+    /// Nobody can tell: it is no connection.
+    Unknown,
+    Dead(Reason),
+}
+
+impl<D> Cache<D> {
+    /// How long a connection may idle before it is watched.
+    const BATCH: Duration = Duration::from_millis(50);
+
+    /// For how many connections of a batch memory is kept.
+    const KEPT_UNWATCHED: usize = 1024;
+
+    /// Something happened to an idle connection.
+    pub(crate) fn attend<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        key: Key,
+    ) {
+        let id = ConnectionId {
+            slot: key.slot,
+            generation: key.generation,
+        };
+        let Some(kept) = self.store.connection(id) else {
+            return;
+        };
+        match look(pass.kernel, &kept.descriptor) {
+            Look::Alive => {}
+            Look::Unknown => {
+                kept.watched = false;
+                pass.kernel.unwatch(&kept.descriptor);
+            }
+            Look::Dead(reason) => {
+                self.store.let_go(id, reason);
+                self.settle(pass);
+            }
+        }
+    }
+
+    /// Looks at a connection that is on its way to the next process. Whether it is of use.
+    pub(crate) fn is_usable<K: Kernel<Descriptor = D>>(
+        &mut self,
+        kernel: &mut K,
+        kept: &mut Kept<D>,
+    ) -> Result<(), Reason> {
+        self.unwatch(kernel, kept);
+        if !self.watch {
+            return Ok(());
+        }
+        match look(kernel, &kept.descriptor) {
+            Look::Dead(reason) => Err(reason),
+            Look::Alive | Look::Unknown => Ok(()),
+        }
+    }
+
+    pub(super) fn watch_later(&mut self, now: Instant, id: ConnectionId) {
+        if self.watch {
+            self.unwatched.push(id);
+            self.watch_at.get_or_insert(now + Self::BATCH);
+        }
+    }
+
+    pub(super) fn watch_batch<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+    ) {
+        self.watch_at = None;
+        let mut batch = std::mem::take(&mut self.unwatched);
+        for id in batch.drain(..) {
+            let Some(kept) = self.store.connection(id) else {
+                continue;
+            };
+            match look(pass.kernel, &kept.descriptor) {
+                Look::Alive => {
+                    let token = Token::Kept(key(id));
+                    // What the kernel has no room to watch is looked at when it is asked for.
+                    kept.watched = pass
+                        .kernel
+                        .watch(&kept.descriptor, token, Interest::Readable)
+                        .is_ok();
+                }
+                // Somebody's file system may be asked for the events of a file, and take its time.
+                Look::Unknown => {}
+                Look::Dead(reason) => {
+                    self.store.let_go(id, reason);
+                }
+            }
+        }
+        batch.shrink_to(Self::KEPT_UNWATCHED);
+        self.unwatched = batch;
+        self.settle(pass);
+    }
+
+    pub(super) fn unwatch<K: Kernel<Descriptor = D>>(&self, kernel: &mut K, kept: &mut Kept<D>) {
+        if std::mem::take(&mut kept.watched) {
+            kernel.unwatch(&kept.descriptor);
+        }
+    }
+}
+
+/// Looks at an idle connection.
+pub(super) fn look<K: Kernel>(kernel: &mut K, connection: &K::Descriptor) -> Look {
+    match kernel.peek(connection, &mut [0]) {
+        Ok(0) => Look::Dead(Reason::Closed),
+        Ok(_) => Look::Dead(Reason::Spoke),
+        // Out of memory says nothing about the connection.
+        Err(Failure::WouldBlock | Failure::Exhausted) => Look::Alive,
+        Err(Failure::Unsupported) => Look::Unknown,
+        Err(Failure::Lost) => Look::Dead(Reason::Reset),
+    }
+}
+
+fn key(id: ConnectionId) -> Key {
+    Key {
+        slot: id.slot,
+        generation: id.generation,
+    }
+}

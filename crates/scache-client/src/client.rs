@@ -1,81 +1,62 @@
-//! The blocking client of the stock protocol.
+//! The blocking client.
 
+use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
-use scache_proto::client::{Outcome, Session};
-use scache_proto::{Label, Property, Request, Ttl};
+use scache_proto::Descriptors;
 use scache_sys::descriptors::Descriptor;
 use scache_sys::passing::{self, Wait};
+use scache_sys::sockets::{self, Until};
 
-use crate::Error;
+use crate::exchange::{Answer, Exchange, Socket, left};
+use crate::operation::Operation;
+use crate::{Error, Found, FoundThrough, Save};
 
-/// How long each step of a request may take unless [`Client::with_timeout`] says otherwise.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request may take unless a client is told otherwise.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Room for one read of a reply.
-const READ_BYTES: usize = 4096;
+/// The shortest time that a request gets.
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 
 /// A client of a connection cache.
 ///
-/// It connects when it is first used and keeps that connection. When the server has gone away, a request
-/// is repeated once over a new connection, so that a server that restarts goes unnoticed.
+/// It connects when it is first used and keeps that connection. It asks for inline descriptors, which make each
+/// operation one message each way, and goes on in the stock protocol by itself if the server does not know them.
+///
+/// # When the server goes away
+///
+/// A request is repeated over a new connection, up to eight times within the timeout, as long as nothing was given
+/// away: a server that restarts or is reloaded goes unnoticed. Where nobody listens the answer is
+/// [`Error::Connect`] at once, unless somebody did before this request: then half a second is given to a restart.
+///
+/// A connection is never sent twice. When the server goes while one is on its way the answer is [`Error::Lost`].
 #[derive(Debug)]
-pub struct Client {
-    path: PathBuf,
-    timeout: Duration,
-    server: Option<Server>,
-}
-
-/// A connection taken out of the cache: nobody else has it now.
-#[derive(Debug)]
-pub struct Found {
-    /// The connection. `TcpStream::from` and `UnixStream::from` make what it is of it.
-    pub connection: OwnedFd,
-    /// What was saved with it.
-    pub property: Box<[u8]>,
-}
-
-/// A connection that was found by a destination.
-#[derive(Debug)]
-pub struct FoundThrough {
-    /// The connection and what was saved with it.
-    pub found: Found,
-    /// What was saved with the binding of the destination to the connection's endpoint.
-    pub destination_property: Box<[u8]>,
-}
-
-#[derive(Debug)]
-struct Server {
-    socket: UnixStream,
-    session: Session<Descriptor>,
-    /// The connection failed behind an outcome.
-    lost: bool,
-}
-
-/// How a request over one connection failed.
-enum Failure {
-    /// It can be repeated over another one.
-    Repeatable(io::Error),
-    Final(Error),
-}
+pub struct Client(Exchange<Blocking>);
 
 impl Client {
     /// A client of the cache that listens at `path`. Nothing is connected yet.
+    #[must_use]
     pub fn new(path: impl AsRef<Path>) -> Self {
-        Self {
-            path: path.as_ref().to_owned(),
-            timeout: TIMEOUT,
-            server: None,
-        }
+        Self(Exchange::new(path.as_ref().to_owned(), TIMEOUT))
     }
 
-    /// Changes how long each step of a request may take (10 s otherwise). Zero counts as a millisecond.
+    /// Changes how long a request may take in all, with every repetition (10 s otherwise). Less than a
+    /// millisecond counts as one.
+    #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout.max(Duration::from_millis(1));
+        self.0.timeout = timeout.max(SHORTEST);
+        self
+    }
+
+    /// Speaks the stock protocol, also to a server that knows more.
+    #[must_use]
+    pub fn without_inline(mut self) -> Self {
+        self.0.inline = false;
         self
     }
 
@@ -94,15 +75,12 @@ impl Client {
         property: &[u8],
         connection: &impl AsFd,
     ) -> Result<(), Error> {
-        let request = Request::SaveEndpoint {
-            ttl: whole_seconds(ttl)?,
-            endpoint: Label::new(endpoint)?,
-            property: Property::new(property)?,
-        };
-        saved(self.request(&request, Some(connection.as_fd()))?)
+        let operation = Operation::save_endpoint(ttl, endpoint, property)?;
+        self.perform(&operation, Some(connection.as_fd()))?.saved()
     }
 
-    /// Remembers that connections of `endpoint` serve `destination`.
+    /// Remembers that connections of `endpoint` serve `destination`, for `ttl` as in [`Client::save_endpoint`].
+    /// `property` comes back with a connection that is found by the destination.
     ///
     /// # Errors
     /// See [`Error`].
@@ -113,13 +91,21 @@ impl Client {
         property: &[u8],
         endpoint: &[u8],
     ) -> Result<(), Error> {
-        let request = Request::SaveDestination {
-            ttl: whole_seconds(ttl)?,
-            destination: Label::new(destination)?,
-            property: Property::new(property)?,
-            endpoint: Label::new(endpoint)?,
-        };
-        saved(self.request(&request, None)?)
+        let operation = Operation::save_destination(ttl, destination, property, endpoint)?;
+        self.perform(&operation, None)?.saved()
+    }
+
+    /// Leaves a connection in the cache and binds its endpoint to a destination: [`Client::save_destination`] and
+    /// [`Client::save_endpoint`] in one.
+    ///
+    /// One message each way with inline descriptors. Otherwise, when the second part fails, the binding stays: that
+    /// does no harm.
+    ///
+    /// # Errors
+    /// See [`Error`]. The connection is still the caller's, but for [`Error::Lost`].
+    pub fn save(&mut self, save: &Save<'_>, connection: &impl AsFd) -> Result<(), Error> {
+        let operation = Operation::save(save)?;
+        self.perform(&operation, Some(connection.as_fd()))?.saved()
     }
 
     /// Takes the oldest connection of an endpoint out of the cache, if there is one.
@@ -127,18 +113,8 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn find_endpoint(&mut self, endpoint: &[u8]) -> Result<Option<Found>, Error> {
-        let endpoint = Label::new(endpoint)?;
-        match self.request(&Request::FindEndpoint { endpoint }, None)? {
-            Outcome::Found {
-                descriptor,
-                properties,
-                ..
-            } => Ok(Some(Found {
-                connection: descriptor.into(),
-                property: properties.into_iter().next().unwrap_or_default(),
-            })),
-            _ => Ok(None),
-        }
+        let operation = Operation::find_endpoint(endpoint)?;
+        Ok(Found::from_answer(self.perform(&operation, None)?))
     }
 
     /// Takes a connection out of the cache that serves a destination, if there is one.
@@ -146,140 +122,112 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn find_destination(&mut self, destination: &[u8]) -> Result<Option<FoundThrough>, Error> {
-        let destination = Label::new(destination)?;
-        match self.request(&Request::FindDestination { destination }, None)? {
-            Outcome::Found {
-                descriptor,
-                properties,
-                ..
-            } => {
-                let mut properties = properties.into_iter();
-                let destination_property = properties.next().unwrap_or_default();
-                Ok(Some(FoundThrough {
-                    destination_property,
-                    found: Found {
-                        connection: descriptor.into(),
-                        property: properties.next().unwrap_or_default(),
-                    },
-                }))
-            }
-            _ => Ok(None),
-        }
+        let operation = Operation::find_destination(destination)?;
+        Ok(FoundThrough::from_answer(self.perform(&operation, None)?))
     }
 
-    fn request(
+    /// Takes a connection out of the cache that serves a destination, or else one of the first of these endpoints
+    /// that has one: [`Client::find_destination`], then [`Client::find_endpoint`] for each.
+    ///
+    /// One message each way with inline descriptors, for up to 64 endpoints.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn find(
         &mut self,
-        request: &Request<'_>,
-        connection: Option<BorrowedFd<'_>>,
-    ) -> Result<Outcome<Descriptor>, Error> {
-        // Only a connection from an earlier request can be a stale one.
-        let repeat = self.server.is_some();
-        match self.attempt(request, connection) {
-            Err(Failure::Repeatable(_)) if repeat => self.attempt(request, connection),
-            result => result,
-        }
-        .map_err(|failure| match failure {
-            Failure::Repeatable(error) => Error::Lost(error),
-            Failure::Final(error) => error,
-        })
+        destination: &[u8],
+        endpoints: &[impl AsRef<[u8]>],
+    ) -> Result<Option<FoundThrough>, Error> {
+        self.find_as(destination, endpoints, false)
     }
 
-    /// One try over one connection, which is kept only if the request went well.
-    fn attempt(
+    /// Likewise; with `says_endpoint` only what comes with the name of its endpoint.
+    pub(crate) fn find_as(
         &mut self,
-        request: &Request<'_>,
+        destination: &[u8],
+        endpoints: &[impl AsRef<[u8]>],
+        says_endpoint: bool,
+    ) -> Result<Option<FoundThrough>, Error> {
+        let operation = Operation::find(destination, endpoints, says_endpoint)?;
+        Ok(FoundThrough::from_answer(self.perform(&operation, None)?))
+    }
+
+    fn perform(
+        &mut self,
+        operation: &Operation<'_>,
         connection: Option<BorrowedFd<'_>>,
-    ) -> Result<Outcome<Descriptor>, Failure> {
-        let mut server = match self.server.take() {
-            Some(server) => server,
-            None => Server::connect(&self.path, self.timeout).map_err(|source| {
-                Failure::Final(Error::Connect {
-                    path: self.path.clone(),
-                    source,
-                })
-            })?,
-        };
-        let outcome = server.request(request, connection)?;
-        self.server = Some(server).filter(|server| !server.lost);
-        Ok(outcome)
+    ) -> Result<Answer, Error> {
+        at_once(self.0.perform(operation, connection))
     }
 }
 
-impl Server {
-    fn connect(path: &Path, timeout: Duration) -> io::Result<Self> {
-        let socket = UnixStream::connect(path)?;
-        socket.set_read_timeout(Some(timeout))?;
-        socket.set_write_timeout(Some(timeout))?;
-        Ok(Self {
-            socket,
-            session: Session::default(),
-            lost: false,
-        })
+/// A socket whose calls wait before they return, so that their futures are ready when they are first polled.
+#[derive(Debug)]
+struct Blocking(OwnedFd);
+
+impl Socket for Blocking {
+    fn new(socket: OwnedFd) -> io::Result<Self> {
+        Ok(Self(socket))
     }
 
-    fn request(
-        &mut self,
-        request: &Request<'_>,
-        connection: Option<BorrowedFd<'_>>,
-    ) -> Result<Outcome<Descriptor>, Failure> {
-        let mut sent = false;
-        let failure = |error, sent| {
-            if sent {
-                Failure::Final(Error::Lost(error))
-            } else {
-                Failure::Repeatable(error)
-            }
-        };
-        self.session.start(request);
+    async fn send(
+        &self,
+        bytes: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+        deadline: Instant,
+    ) -> io::Result<usize> {
         loop {
-            while let Some(transmit) = self.session.poll_transmit() {
-                let descriptor = connection.filter(|_| transmit.descriptor);
-                sent |= descriptor.is_some();
-                let written = passing::send(
-                    self.socket.as_fd(),
-                    transmit.bytes,
-                    descriptor,
-                    Wait::AsTheSocketSays,
-                );
-                match written {
-                    Ok(written) => self.session.handle_written(written),
-                    Err(error) => {
-                        // The receipt of a descriptor that has arrived could not be sent: what has
-                        // arrived is ours all the same.
-                        self.lost = true;
-                        return self
-                            .session
-                            .poll_outcome()
-                            .ok_or_else(|| failure(error, sent));
-                    }
+            match passing::send(self.0.as_fd(), bytes, descriptor, Wait::Never) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait(Until::Writable, deadline)?;
                 }
+                result => return result,
             }
-            if let Some(outcome) = self.session.poll_outcome() {
-                return Ok(outcome);
-            }
-            let mut buffer = [0; READ_BYTES];
-            let (bytes, descriptors) =
-                passing::receive(self.socket.as_fd(), &mut buffer, Wait::AsTheSocketSays)
-                    .map_err(|error| failure(error, sent))?;
-            if bytes == 0 {
-                return Err(failure(io::ErrorKind::UnexpectedEof.into(), sent));
-            }
-            self.session
-                .handle_input(&buffer[..bytes], descriptors)
-                .map_err(|error| Failure::Final(error.into()))?;
         }
     }
-}
 
-fn saved(outcome: Outcome<Descriptor>) -> Result<(), Error> {
-    match outcome {
-        Outcome::Done => Ok(()),
-        Outcome::Refused(_) | Outcome::Found { .. } => Err(Error::Refused),
+    async fn receive(
+        &self,
+        buffer: &mut [u8],
+        deadline: Instant,
+    ) -> io::Result<(usize, Descriptors<Descriptor>)> {
+        loop {
+            // A reply is not there yet when it is first looked for.
+            self.wait(Until::Readable, deadline)?;
+            match passing::receive(self.0.as_fd(), buffer, Wait::Never) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn pause(time: Duration) {
+        std::thread::sleep(time);
     }
 }
 
-fn whole_seconds(ttl: Duration) -> Result<Ttl, Error> {
-    let rounded_up = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
-    let seconds = u32::try_from(rounded_up).unwrap_or(u32::MAX);
-    Ok(Ttl::from_secs(seconds)?)
+impl Blocking {
+    fn wait(&self, until: Until, deadline: Instant) -> io::Result<()> {
+        while !sockets::wait(self.0.as_fd(), until, left(deadline))? {
+            if left(deadline).is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The output of a future in which nothing is waited for but by blocking.
+fn at_once<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            return output;
+        }
+        // Not reached while every wait is in `Blocking`.
+        std::thread::yield_now();
+    }
 }

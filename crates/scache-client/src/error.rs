@@ -9,7 +9,10 @@ use scache_proto::client::ProtocolError;
 /// Why a request was not carried out.
 ///
 /// The cache is an optimisation: a program that cannot reach it connects by itself and goes on.
+///
+/// What was to be saved is still the caller's after every error but [`Error::Lost`].
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// Nobody listens at the socket, or it may not be used.
     #[error("cannot connect to the connection cache at {}", path.display())]
@@ -19,16 +22,20 @@ pub enum Error {
         /// What connect(2) said.
         source: io::Error,
     },
-    /// The connection to the cache failed in the middle of the request, twice if it could be repeated.
+    /// The cache went away or did not answer in time, as often as it was tried.
     ///
-    /// A request to save whose descriptor was on its way already is not repeated: the connection may be
-    /// in the cache or not, and must not be used any more in either case.
-    #[error("lost the connection cache in the middle of a request")]
+    /// Nothing was saved: a connection that was to be is the caller's, to be used or closed.
+    #[error("no answer from the connection cache")]
+    Unanswered(#[source] io::Error),
+    /// The cache went away or did not answer in time when a connection that is to be saved was on its way.
+    ///
+    /// It may be in the cache or not, so it is not sent again. **It must not be used any more**: close it.
+    #[error("lost the connection cache while a connection was on its way to it")]
     Lost(#[source] io::Error),
     /// The server does not speak the protocol.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
-    /// A name, a property or a time to live cannot be sent.
+    /// A name, a property or a time to live cannot be sent. Nothing was said to the cache.
     #[error(transparent)]
     Value(#[from] ValueError),
     /// The cache did not want it: malformed in its eyes, or it could not take the descriptor.

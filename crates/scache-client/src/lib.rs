@@ -1,42 +1,68 @@
 //! Reuse connections across processes.
 //!
-//! A shared connection cache (`scached`, Postfix's `scache`, ours or the stock one) keeps open
-//! connections of programs that come and go. [`Client`] leaves connections there and takes them out:
+//! A shared connection cache (`scached`, Postfix's `scache`, ours or the stock one) keeps open connections of programs
+//! that come and go. A connection that is open already costs no handshake, no greeting, no login.
+//!
+//! - [`Client`] leaves connections there and takes them out.
+//! - [`Pool`] does both around a piece of work, and goes on without the cache when that is away.
+//! - `tokio::Client` and `tokio::Pool` are the same as futures (feature `tokio`).
+//!
+//! An **endpoint** is where connections lead, by whatever name a program gives it; it has any number of connections.
+//! A **destination** is what a program wants to reach; it is bound to endpoints. Names and **properties**, which come
+//! back with what they were saved with, are bytes without NUL, 64 KiB at most. Connections are taken out oldest first,
+//! each by one client; bindings stay. Both expire.
 //!
 //! ```no_run
 //! use std::net::TcpStream;
 //! use std::time::Duration;
 //!
-//! use scache_client::Client;
+//! use scache_client::{Client, Save};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut cache = Client::new("/run/scache/scache.sock");
-//! let server = match cache.find_endpoint(b"redis:[127.0.0.1]:6379")? {
-//!     Some(found) => TcpStream::from(found.connection),
-//!     None => TcpStream::connect("127.0.0.1:6379")?,
+//! let (destination, endpoint) = (b"redis:cache.example.com", b"redis:[192.0.2.1]:6379");
+//! let server = match cache.find(destination, &[endpoint])? {
+//!     Some(through) => TcpStream::try_from(through.found)?,
+//!     None => TcpStream::connect("192.0.2.1:6379")?,
 //! };
 //! // … use it; when the session is clean, leave it for the next process:
-//! cache.save_endpoint(
-//!     Duration::from_secs(30),
-//!     b"redis:[127.0.0.1]:6379",
-//!     b"",
-//!     &server,
-//! )?;
+//! let save = Save::new(Duration::from_secs(30), destination, endpoint);
+//! cache.save(&save, &server)?;
 //! // From here on it is the cache's: this process must not use it any more.
 //! drop(server);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! What this crate does not do: it opens no connections of its own (but the one to the cache), and it
-//! does not know what a connection's peer expects. A connection that is handed out may have been closed
-//! by its peer: try it, and connect anew if it fails.
+//! # What a cached connection has to be
+//!
+//! - A descriptor: what is in this process's memory (a TLS session, half a reply in a buffer) does not come along.
+//! - Clean: every reply read, nothing under way, no state that the next one does not expect.
+//! - Tried before it is trusted: its peer may have closed it a moment ago. If the first request over it fails,
+//!   connect anew. (`scached` and our `scache` drop those that were closed or were spoken to; stock does not.)
+//!
+//! # What this crate does not do
+//!
+//! It opens no connections but those to the cache, does not know what a connection's peer expects, starts no threads,
+//! and has no `unsafe`.
 
 mod client;
 mod error;
+mod exchange;
+mod found;
+mod operation;
+mod pool;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
-pub use client::{Client, Found, FoundThrough};
+pub use client::Client;
 pub use error::Error;
+pub use found::{Found, FoundThrough};
+pub use operation::Save;
+pub use pool::{Checkout, CheckoutError, Counters, Pool, Properties};
+
+pub use scache_proto::ValueError;
+pub use scache_proto::client::ProtocolError;
 
 /// The example of the README, compiled.
 #[cfg(doctest)]

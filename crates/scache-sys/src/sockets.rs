@@ -1,4 +1,4 @@
-//! Who is at the other end of a UNIX socket, and getting to one by its name.
+//! Who is at the other end of a UNIX socket, getting to one by its name, and waiting for it.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -6,7 +6,10 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, connect, getpeername,
@@ -65,6 +68,36 @@ pub fn listens(socket: BorrowedFd<'_>) -> bool {
         && socket_acceptconn(socket) == Ok(true)
 }
 
+/// What to wait for at a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Something can be read, be it the end.
+    Readable,
+    /// Something can be written, be it to learn that nobody reads it.
+    Writable,
+}
+
+/// Waits for a socket, and says whether it got there in that time. A signal cuts the wait short.
+///
+/// # Errors
+/// What poll(2) says, but never `EINTR`.
+pub fn wait(socket: BorrowedFd<'_>, until: Until, time: Duration) -> io::Result<bool> {
+    let events = match until {
+        Until::Readable => PollFlags::IN,
+        Until::Writable => PollFlags::OUT,
+    };
+    // More than the kernel can count is for ever.
+    let timeout = Timespec::try_from(time).ok();
+    match poll(
+        &mut [PollFd::from_borrowed_fd(socket, events)],
+        timeout.as_ref(),
+    ) {
+        Ok(ready) => Ok(ready > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// The user at the other end of a UNIX socket, when it connected.
 ///
 /// # Errors
@@ -118,5 +151,15 @@ mod tests {
         assert_eq!(Name::of_listener(listener.as_fd()), None);
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(Name::of_peer(file.as_fd()), None);
+    }
+
+    #[test]
+    fn what_can_be_read_is_not_waited_for() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let ready = |until, time| wait(one.as_fd(), until, time).unwrap();
+        assert!(ready(Until::Writable, Duration::MAX));
+        assert!(!ready(Until::Readable, Duration::ZERO));
+        drop(other);
+        assert!(ready(Until::Readable, Duration::MAX));
     }
 }

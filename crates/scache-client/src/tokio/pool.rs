@@ -1,0 +1,172 @@
+//! The asynchronous pool.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Client;
+use crate::pool::shared::{Judged, Settings, Shared};
+use crate::{Checkout, CheckoutError, Counters, Error, Found};
+
+/// Connections through the cache, or without it when it is away: [`crate::Pool`], whose calls are futures.
+///
+/// A future that is dropped in the middle loses its connection at most, which is closed; two never have one.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use scache_client::tokio::Pool;
+/// use tokio::io::AsyncWriteExt;
+/// use tokio::net::TcpStream;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let pool = Pool::new("/run/scache/scache.sock");
+/// let endpoints = ["redis:[192.0.2.1]:6379"];
+/// let mut server = pool
+///     .checkout(b"redis:cache.example.com", &endpoints, async |_| {
+///         TcpStream::connect("192.0.2.1:6379").await
+///     })
+///     .await?;
+/// server.write_all(b"PING\r\n").await?;
+/// // … the reply is read to its end, nothing is under way: the next one may have it.
+/// server.release(Duration::from_secs(30)).await;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Pool(Shared<Client>);
+
+impl Pool {
+    /// A pool on the cache that listens at `path`. Nothing is connected yet.
+    #[must_use]
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self(Shared::new(path.as_ref()))
+    }
+
+    /// [`crate::Pool::with_timeout`].
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.0.settings.timeout = timeout;
+        self
+    }
+
+    /// [`crate::Pool::without_inline`].
+    #[must_use]
+    pub fn without_inline(mut self) -> Self {
+        self.0.settings.inline = false;
+        self
+    }
+
+    /// [`crate::Pool::with_rest`].
+    #[must_use]
+    pub fn with_rest(mut self, rest: Duration) -> Self {
+        self.0.settings.rest = rest;
+        self
+    }
+
+    /// Calls `tell` with each error of the cache, in the task that met it.
+    #[must_use]
+    pub fn on_error(mut self, tell: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        self.0.settings.tell = Some(Arc::new(tell));
+        self
+    }
+
+    /// What this pool and its clones have done so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.0.counters()
+    }
+
+    /// [`crate::Pool::checkout`], of what can be made of a [`Found`]: tokio's streams and those of the standard
+    /// library.
+    ///
+    /// # Errors
+    /// [`CheckoutError`]; a cache that is away is none.
+    pub async fn checkout<C, N, E>(
+        &self,
+        destination: &[u8],
+        endpoints: &[N],
+        mut connect: impl AsyncFnMut(&N) -> Result<C, E>,
+    ) -> Result<Checkout<C, Self>, CheckoutError<E>>
+    where
+        C: AsFd + TryFrom<Found, Error = io::Error>,
+        N: AsRef<[u8]>,
+    {
+        if let Some(found) = self.find(destination, endpoints).await {
+            return Ok(found);
+        }
+        let mut failed = CheckoutError::NoEndpoint;
+        for endpoint in endpoints {
+            match connect(endpoint).await {
+                Ok(connection) => {
+                    let endpoint = endpoint.as_ref().into();
+                    let pool = self.clone();
+                    return Ok(Checkout::new(pool, connection, destination, endpoint, None));
+                }
+                Err(error) => failed = CheckoutError::Connect(error),
+            }
+        }
+        Err(failed)
+    }
+
+    async fn find<C: TryFrom<Found, Error = io::Error>>(
+        &self,
+        destination: &[u8],
+        endpoints: &[impl AsRef<[u8]>],
+    ) -> Option<Checkout<C, Self>> {
+        let mut client = self.0.client()?;
+        let found = loop {
+            let found = client.find_as(destination, endpoints, true).await;
+            match self.0.judge(found, C::try_from) {
+                Judged::Usable(connection, endpoint, properties) => {
+                    let pool = self.clone();
+                    let properties = Some(properties);
+                    break Some(Checkout::new(
+                        pool,
+                        connection,
+                        destination,
+                        endpoint,
+                        properties,
+                    ));
+                }
+                Judged::Stale => {}
+                Judged::Nothing => break None,
+            }
+        };
+        self.0.put_back(client);
+        found
+    }
+}
+
+impl<C: AsFd> Checkout<C, Pool> {
+    /// [`Checkout::release`](crate::Checkout::release) for [`Pool`]. The connection is closed here in any case, also
+    /// if the future is dropped.
+    pub async fn release(self, ttl: Duration) -> bool {
+        self.release_with(ttl, b"", b"").await
+    }
+
+    /// Likewise, with what the next one is to know of the destination and of the connection
+    /// ([`Properties`](crate::Properties)).
+    pub async fn release_with(self, ttl: Duration, destination: &[u8], connection: &[u8]) -> bool {
+        let Some(mut client) = self.pool().0.client() else {
+            return false;
+        };
+        let save = self.save(ttl, destination, connection);
+        let saved = client.save(&save, &*self).await;
+        self.pool().0.put_back(client);
+        self.pool().0.note(saved)
+    }
+}
+
+impl From<&Settings> for Client {
+    fn from(settings: &Settings) -> Self {
+        let client = Self::new(&settings.path).with_timeout(settings.timeout);
+        if settings.inline {
+            client
+        } else {
+            client.without_inline()
+        }
+    }
+}

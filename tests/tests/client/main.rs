@@ -1,0 +1,8 @@
+//! The client library against all that it may meet: stock scache(8), ours under master(8), `scached`.
+
+mod asynchronous;
+mod cut;
+mod pool;
+mod restarts;
+mod servers;
+mod surface;

@@ -1,0 +1,176 @@
+//! The three servers, at a path that can be led to another one, as a restart does.
+
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use scache_client::Client;
+use scache_tests::fake_master::{FakeMaster, Program, Setup, built, ours, stock};
+use tempfile::TempDir;
+
+/// Long enough to outlive any test.
+pub const TTL: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Stock,
+    Ours,
+    Scached,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// What the server can do.
+    Best,
+    Stock,
+}
+
+pub const KINDS: [Kind; 3] = [Kind::Stock, Kind::Ours, Kind::Scached];
+pub const PROTOCOLS: [Protocol; 2] = [Protocol::Best, Protocol::Stock];
+
+/// A path, and who serves it.
+pub struct Server {
+    directory: TempDir,
+    running: Running,
+    started: u32,
+}
+
+enum Running {
+    Master(Box<FakeMaster>),
+    Scached {
+        child: Child,
+        path: PathBuf,
+        /// Kept, so that it has somewhere to write to.
+        _screen: BufReader<ChildStderr>,
+    },
+}
+
+impl Server {
+    pub fn start(kind: Kind) -> Self {
+        let directory = TempDir::with_prefix("scache-client-").expect("a directory");
+        let running = Running::start(kind, &directory.path().join("socket-0"));
+        let server = Self {
+            directory,
+            running,
+            started: 1,
+        };
+        server.lead_to(server.running.path());
+        server
+    }
+
+    /// Where clients are to connect.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("socket")
+    }
+
+    pub fn client(&self, protocol: Protocol) -> Client {
+        let client = Client::new(self.path());
+        match protocol {
+            Protocol::Best => client,
+            Protocol::Stock => client.without_inline(),
+        }
+    }
+
+    /// Another process serves the path from now on, and the one before is killed with all that it has.
+    pub fn replace(&mut self, kind: Kind) {
+        let path = self
+            .directory
+            .path()
+            .join(format!("socket-{}", self.started));
+        let next = Running::start(kind, &path);
+        self.started += 1;
+        self.lead_to(next.path());
+        self.running = next;
+    }
+
+    /// Leads the path to somebody else; the server runs on at its own.
+    pub fn lead_to(&self, target: &Path) {
+        lead(&self.path(), target);
+    }
+
+    /// Where the server itself listens.
+    pub fn own_path(&self) -> PathBuf {
+        self.running.path().to_owned()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let number = match &self.running {
+            Running::Master(master) => master.pid(),
+            Running::Scached { child, .. } => child.id(),
+        };
+        let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process"), signal).expect("it runs");
+    }
+}
+
+/// Makes `path` a link to `target`, in one step.
+pub fn lead(path: &Path, target: &Path) {
+    let fresh = path.with_extension("fresh");
+    symlink(target, &fresh).expect("a link");
+    std::fs::rename(fresh, path).expect("a link in its place");
+}
+
+impl Running {
+    fn start(kind: Kind, path: &Path) -> Self {
+        match kind {
+            Kind::Stock => Self::under_master(&stock()),
+            Kind::Ours => Self::under_master(&ours()),
+            Kind::Scached => {
+                let mut child = Command::new(built("scached"))
+                    .arg("--socket")
+                    .arg(path)
+                    .args(["--ttl-limit", "60s"])
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .expect("scached");
+                let mut screen = BufReader::new(child.stderr.take().expect("its standard error"));
+                let mut line = String::new();
+                screen.read_line(&mut line).expect("a line");
+                assert!(line.contains("listening"), "{line}");
+                Self::Scached {
+                    child,
+                    path: path.to_owned(),
+                    _screen: screen,
+                }
+            }
+        }
+    }
+
+    fn under_master(program: &Program) -> Self {
+        let master = Setup::new(program).start();
+        let served = Client::new(master.socket_path()).find_endpoint(b"nothing");
+        assert!(served.expect("it serves").is_none());
+        Self::Master(Box::new(master))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Master(master) => master.socket_path(),
+            Self::Scached { path, .. } => path,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Self::Scached { child, .. } = self {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Each server, with a client that speaks each protocol.
+pub fn with_each(test: impl Fn(&mut Server, Client)) {
+    for kind in KINDS {
+        for protocol in PROTOCOLS {
+            println!("{kind:?}, {protocol:?} protocol");
+            let mut server = Server::start(kind);
+            let client = server.client(protocol);
+            test(&mut server, client);
+        }
+    }
+}

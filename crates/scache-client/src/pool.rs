@@ -225,12 +225,12 @@ impl<C: AsFd> Checkout<C> {
 
     /// Likewise, with what the next one is to know of the destination and of the connection ([`Properties`]).
     pub fn release_with(self, ttl: Duration, destination: &[u8], connection: &[u8]) -> bool {
-        let Some(mut client) = self.pool.0.client() else {
+        let Some(mut client) = self.pool().0.client() else {
             return false;
         };
         let save = self.save(ttl, destination, connection);
-        let saved = self.pool.0.note(client.save(&save, &self.connection));
-        self.pool.0.put_back(client);
+        let saved = self.pool().0.note(client.save(&save, &self.connection));
+        self.pool().0.put_back(client);
         saved
     }
 }

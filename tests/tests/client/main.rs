@@ -1,6 +1,7 @@
 //! The client library against all that it may meet: stock scache(8), ours under master(8), `scached`.
 
 mod asynchronous;
+mod c;
 mod cut;
 mod pool;
 mod restarts;

@@ -3,11 +3,13 @@
 //! The library is the equipment: the package, a stand-in for master(8), a client that can misbehave.
 //! The tests themselves are in `tests/`.
 
+mod debian;
 pub mod exchange;
 pub mod fake_master;
 pub mod instance;
 pub mod maillog;
 mod private_dev;
 pub mod process;
+pub mod redis;
 pub mod stock;
 pub mod wire;

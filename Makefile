@@ -17,13 +17,13 @@ run:
 
 # The tests of whole programs look for them beside themselves, so all of it is built first.
 test:
-	$(CARGO) build --locked --workspace --all-targets
-	$(CARGO) test --locked --workspace
+	$(CARGO) build --locked --workspace --all-features --all-targets
+	$(CARGO) test --locked --workspace --all-features
 
 check:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps
+	$(CARGO) clippy --locked --workspace --all-features --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps
 
 demo:
 	$(CARGO) build --locked --release --workspace --bins

@@ -3,6 +3,7 @@
 mod asynchronous;
 mod c;
 mod cut;
+mod examples;
 mod pool;
 mod restarts;
 mod servers;

@@ -148,6 +148,14 @@ impl<D> Session<D> {
         self.attached.received(bytes.len(), descriptors);
         self.framer.extend(bytes);
         while self.go_on()? {}
+        // Everything that could carry one is done with, but the beginning of an inline reply: what waits
+        // besides was never asked for.
+        let begins_reply = self.inline
+            && !self.framer.is_empty()
+            && self.attached.came_with(self.framer.consumed());
+        if self.attached.waiting() > usize::from(begins_reply) {
+            return Err(ProtocolError);
+        }
         Ok(())
     }
 

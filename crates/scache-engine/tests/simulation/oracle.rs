@@ -1,0 +1,437 @@
+//! Checks each thing that an engine does against the model, in its order.
+//!
+//! The oracle knows what clients said from what the engine read, so it knows what has to be carried out,
+//! answered, closed and told. Where the engine may choose (who of two that expire at the same instant makes
+//! room), it looks at the choice and checks that it was allowed.
+
+mod clients;
+mod handoffs;
+mod releases;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use scache_engine::{Complaint, End, Failure, Settings, Transport};
+use scache_store::Counts;
+
+use crate::leaving::Leaving;
+use crate::model::Cache;
+use crate::oracle::clients::Peer;
+use crate::oracle::handoffs::HandOff;
+use crate::oracle::releases::{Parting, Releases, reason};
+use crate::trace::Event;
+use crate::world::{Fd, Health, World};
+
+/// What an engine has to do, as far as it has come.
+#[derive(Debug)]
+pub struct Oracle {
+    pub process: usize,
+    pub settings: Settings,
+    pub cache: Cache,
+    pub peers: BTreeMap<Fd, Peer>,
+    transport: Transport,
+    handoffs: BTreeMap<Fd, HandOff>,
+    pub listener: Option<Fd>,
+    releases: Releases,
+    pub partings: Vec<Parting>,
+    /// To be closed before the pass is over, without a word.
+    doomed: Vec<Fd>,
+    /// Complaints that have to come.
+    expected: Vec<Complaint>,
+    /// How often the engine may make room, as it ran out of something.
+    room: usize,
+    /// Whose turn it is.
+    current: Option<Fd>,
+    /// When what failed is to be tried again.
+    retry_by: Option<Instant>,
+    /// Clients may have to be told that they cannot come in.
+    accept_failed: bool,
+    timeouts: usize,
+    idle_since: Option<Instant>,
+    statistics_at: Option<Instant>,
+    /// The end that the host or a client asked for.
+    pub asked_to_end: Option<End>,
+    pub end: Option<End>,
+    ended_at: Option<Instant>,
+    pub leaving: Option<Leaving>,
+    pub now: Instant,
+    spins: u32,
+    polled_at: Option<Instant>,
+    /// Counts what is more than waiting in vain.
+    pub happened: u64,
+    /// Descriptors that were looked at in vain in this pass.
+    blinded: Vec<(usize, Fd, Failure)>,
+}
+
+/// What failed has to be tried again within this time.
+pub const RELIEF: Duration = Duration::from_millis(100);
+
+/// How long a connection may idle without being watched.
+const YOUTH: Duration = Duration::from_millis(20);
+
+/// How much longer a process that ends may wait for clients than it promises.
+const LAST_PASS: Duration = Duration::from_millis(5);
+
+/// How long requests under way may take at the end.
+fn last_requests(end: End) -> Duration {
+    match end {
+        End::Succession => Duration::from_secs(1),
+        End::Idle | End::Signal => Duration::from_millis(200),
+    }
+}
+
+impl Oracle {
+    pub fn new(
+        process: usize,
+        settings: &Settings,
+        listener: Fd,
+        transport: Transport,
+        now: Instant,
+    ) -> Self {
+        Self {
+            process,
+            settings: settings.clone(),
+            cache: Cache::new(settings),
+            peers: BTreeMap::new(),
+            transport,
+            handoffs: BTreeMap::new(),
+            listener: Some(listener),
+            releases: Releases::default(),
+            partings: Vec::new(),
+            doomed: Vec::new(),
+            expected: Vec::new(),
+            room: 0,
+            current: None,
+            retry_by: None,
+            accept_failed: false,
+            timeouts: 0,
+            idle_since: Some(now),
+            statistics_at: settings.statistics_interval.map(|interval| now + interval),
+            asked_to_end: None,
+            end: None,
+            ended_at: None,
+            leaving: None,
+            now,
+            spins: 0,
+            polled_at: None,
+            happened: 0,
+            blinded: Vec::new(),
+        }
+    }
+
+    /// Checks what the engine did.
+    pub fn check(&mut self, world: &mut World, trace: &[Event]) {
+        self.now = world.now;
+        self.blinded.clear();
+        for (index, event) in trace.iter().enumerate() {
+            if let Event::Peek {
+                fd,
+                result: Err(failure),
+                injected: true,
+            } = event
+            {
+                self.blinded.push((index, *fd, *failure));
+            }
+        }
+        for (index, event) in trace.iter().enumerate() {
+            self.check_event(world, trace, index, event);
+        }
+    }
+
+    fn check_event(&mut self, world: &mut World, trace: &[Event], index: usize, event: &Event) {
+        let now = self.now;
+        match event {
+            Event::Poll {
+                timeout, before, ..
+            } => self.check_poll(trace, *timeout, *before),
+            Event::Accept(result) => self.accepted(world, *result),
+            Event::Receive { fd, result } => {
+                if self.peers.contains_key(fd) {
+                    self.received(*fd, result);
+                } else if self.handoffs.contains_key(fd) {
+                    self.hand_off_received(*fd, result);
+                } else if let Some(leaving) = self.leaving_on(*fd) {
+                    let (released, doomed) = leaving.received(now, result);
+                    self.releases.push_all(released);
+                    self.doomed.extend(doomed);
+                } else {
+                    self.parting_received(*fd, result);
+                }
+            }
+            Event::Request(asked) => self.carry_out(world, index, trace, asked),
+            Event::Send {
+                fd,
+                bytes,
+                passed,
+                result,
+            } => {
+                if self.peers.contains_key(fd) {
+                    self.sent(world, *fd, bytes, *passed, *result);
+                } else if self.leaving_on(*fd).is_some() {
+                    self.handed_over(world, index, bytes, *passed, *result);
+                } else {
+                    self.said_goodbye(world, *fd, bytes, *result);
+                }
+            }
+            Event::Peek { .. } => {}
+            Event::Watch { fd, result, .. } => self.watched(*fd, *result),
+            Event::Unwatch(fd) => self.unwatched(*fd),
+            Event::Close(fd) => self.closed(world, *fd),
+            Event::Complaint(complaint) => self.complained(*complaint),
+            Event::Released {
+                endpoint,
+                reason,
+                said,
+            } => self.releases.announce(endpoint, *reason, said),
+            Event::Connect(result) => {
+                let leaving = self.leaving.as_mut().expect("it is not leaving");
+                leaving.connected(self.now, *result);
+            }
+            Event::HandedOver {
+                connections,
+                bindings,
+            } => {
+                let leaving = self.leaving.as_mut().expect("it is not leaving");
+                assert_eq!((*connections, *bindings), leaving.taken_over);
+                leaving.end();
+            }
+            Event::Ending(end) => self.ending(*end),
+            Event::Statistics(statistics) => {
+                let mut expected = std::mem::take(&mut self.cache.statistics);
+                if std::mem::take(&mut self.cache.is_uncertain) {
+                    expected.most_endpoints = statistics.most_endpoints;
+                }
+                assert_eq!(*statistics, expected);
+                let is_time = self.statistics_at.is_some_and(|at| at <= self.now);
+                assert!(is_time || self.end.is_some(), "statistics out of time");
+                self.statistics_at = self
+                    .settings
+                    .statistics_interval
+                    .map(|interval| self.now + interval);
+            }
+        }
+    }
+
+    /// The engine may sleep until something is due, and has to when nothing is to be done.
+    fn check_poll(&mut self, trace: &[Event], timeout: Option<Duration>, before: Instant) {
+        if let Some(due) = self.next_deadline(before) {
+            let timeout = timeout.unwrap_or_else(|| panic!("it sleeps for ever, {due:?} is due"));
+            assert!(
+                before + timeout <= due.max(before),
+                "it sleeps for {timeout:?}, past what is due at {due:?}: {self:?}"
+            );
+        }
+        let has_moved = trace.iter().any(|event| {
+            matches!(
+                event,
+                Event::Poll { delivered: 1.., .. }
+                    | Event::Receive { result: Ok(_), .. }
+                    | Event::Send { result: Ok(_), .. }
+                    | Event::Accept(Ok(_))
+                    | Event::Connect(Ok(_))
+                    | Event::Close(_)
+            )
+        });
+        self.happened += u64::from(has_moved);
+        let time_stands = self.polled_at.replace(before) == Some(before);
+        if has_moved || timeout != Some(Duration::ZERO) || !time_stands {
+            self.spins = 0;
+        } else {
+            self.spins += 1;
+            assert!(self.spins < 4, "it spins");
+        }
+    }
+
+    /// When something has to be done at the latest.
+    fn next_deadline(&self, before: Instant) -> Option<Instant> {
+        let peers = self.peers.values();
+        let serves = self.end.is_none();
+        [
+            self.cache.next_deadline(),
+            peers
+                .clone()
+                .filter_map(|peer| self.request_deadline(peer))
+                .min(),
+            peers.filter_map(|peer| peer.retry_by).min(),
+            self.handoffs.values().map(|handoff| handoff.deadline).min(),
+            self.partings.iter().map(|parting| parting.deadline).min(),
+            self.retry_by.filter(|_| serves),
+            self.idle_at().filter(|_| serves),
+            self.statistics_at.filter(|_| serves),
+            self.finish_by()
+                .filter(|_| self.leaving.is_none())
+                .map(|at| at.max(before) + LAST_PASS),
+            self.leaving.as_ref().and_then(Leaving::deadline),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn is_full(&self) -> bool {
+        self.peers.len() + self.handoffs.len() >= self.settings.client_limit.max(1)
+    }
+
+    fn idle_at(&self) -> Option<Instant> {
+        Some(self.idle_since? + self.settings.max_idle?)
+    }
+
+    /// When clients are parted from whatever they are doing.
+    fn finish_by(&self) -> Option<Instant> {
+        Some(self.ended_at? + last_requests(self.end?))
+    }
+
+    fn ending(&mut self, end: End) {
+        if end == End::Idle {
+            assert!(self.idle_at().is_some_and(|at| at <= self.now), "not idle");
+        } else {
+            assert_eq!(self.asked_to_end, Some(end), "nobody asked for this end");
+        }
+        if let Some(leaving) = &mut self.leaving {
+            leaving.is_called_off = end == End::Signal;
+        }
+        self.end = Some(end);
+        self.ended_at.get_or_insert(self.now);
+    }
+
+    /// What has to be true when a pass is over.
+    pub fn end_pass(&mut self, world: &World, counts: Counts, clients: usize, phase_is_over: bool) {
+        self.releases.assert_empty();
+        self.end_turns();
+        assert!(self.expected.is_empty(), "not told: {:?}", self.expected);
+        assert!(self.doomed.is_empty(), "not closed: {:?}", self.doomed);
+        assert_eq!(std::mem::take(&mut self.timeouts), 0, "told without reason");
+        self.room = 0;
+        self.accept_failed = false;
+        // Bindings go without a word, and connections that expired have gone with one.
+        let overdue = self.cache.expire(self.now);
+        assert!(overdue.is_empty(), "still cached: {overdue:?}");
+        let endpoints = self.cache.entries.iter().map(|entry| &entry.endpoint);
+        let destinations = self.cache.bindings.iter().map(|bound| &bound.destination);
+        let expected = Counts {
+            destinations: destinations
+                .collect::<std::collections::BTreeSet<_>>()
+                .len(),
+            endpoints: endpoints.collect::<std::collections::BTreeSet<_>>().len(),
+            connections: self.cache.entries.len(),
+            bindings: self.cache.bindings.len(),
+        };
+        assert_eq!(counts, expected);
+        assert_eq!(clients, self.peers.len() + self.handoffs.len());
+        assert!(clients <= self.settings.client_limit.max(1));
+        let mut handoffs = self.handoffs.values();
+        assert!(handoffs.all(|handoff| handoff.deadline > self.now));
+        for parting in &self.partings {
+            assert!(parting.deadline > self.now, "the answer is still awaited");
+            assert!(!parting.is_answered(), "{parting:?} is still open");
+        }
+        let of_leaving = self.leaving.as_ref().map_or(0, Leaving::descriptors);
+        let of_peers: usize = self.peers.values().map(Peer::descriptors).sum();
+        let of_handoffs: usize = self.handoffs.values().map(HandOff::descriptors).sum();
+        let open = usize::from(self.listener.is_some())
+            + self.cache.entries.len()
+            + self.partings.len()
+            + of_leaving
+            + of_peers
+            + of_handoffs;
+        assert_eq!(
+            world.processes[self.process].open, open,
+            "leaked descriptors"
+        );
+        if phase_is_over {
+            assert_eq!(open, 0, "something is left");
+        }
+    }
+
+    fn complained(&mut self, complaint: Complaint) {
+        if let Some(at) = self.expected.iter().position(|other| *other == complaint) {
+            self.expected.remove(at);
+            return;
+        }
+        match complaint {
+            Complaint::Refused(_) | Complaint::Fault(_) | Complaint::CannotSend => {
+                self.client_is_told(complaint);
+            }
+            Complaint::Timeout => self.timeouts += 1,
+            Complaint::Accept => assert!(self.accept_failed, "accepting did not fail"),
+            Complaint::ClientLimit => {
+                assert!(self.is_full(), "not full");
+            }
+            Complaint::HandOver => {
+                let leaving = self.leaving.as_ref().expect("it is not leaving");
+                assert!(leaving.has_failed(self.now), "the hand-over did not fail");
+            }
+            other => panic!("told without reason: {other:?}"),
+        }
+    }
+
+    fn leaving_on(&mut self, fd: Fd) -> Option<&mut Leaving> {
+        self.leaving
+            .as_mut()
+            .filter(|leaving| leaving.socket == Some(fd))
+    }
+
+    /// The last phase begins: what is cached is handed over or let go of.
+    pub fn leave(&mut self) {
+        assert!(
+            self.peers.is_empty() && self.handoffs.is_empty(),
+            "clients are still connected"
+        );
+        let hands_over = self.end == Some(End::Succession) && self.settings.hand_over;
+        let entries = std::mem::take(&mut self.cache.entries);
+        let bindings = std::mem::take(&mut self.cache.bindings);
+        if hands_over {
+            self.leaving = Some(Leaving::new(
+                entries,
+                bindings,
+                self.now,
+                self.settings.watch,
+            ));
+        } else {
+            self.leaving = Some(Leaving::new(Vec::new(), Vec::new(), self.now, false));
+            self.releases.clear(entries);
+        }
+    }
+
+    /// What has to be true when everything has come to rest.
+    pub fn assert_settled(&self, world: &World) {
+        for (fd, peer) in &self.peers {
+            let socket = world.socket(*fd);
+            assert_eq!(world.queued(socket), 0, "client {fd} is not listened to");
+            assert!(
+                world.health(socket) == Health::Alive,
+                "client {fd} is gone and still here"
+            );
+            let is_full = world.room(socket) == 0;
+            assert!(peer.is_answered() || is_full, "client {fd} has no answer");
+        }
+        for entry in &self.cache.entries {
+            let dead = reason(&world.health(world.socket(entry.fd)));
+            assert!(
+                dead.is_none()
+                    || entry.excused
+                    || entry.since + YOUTH > self.now
+                    || !self.settings.watch,
+                "{entry:?} is dead and still here: {dead:?}"
+            );
+        }
+        for parting in &self.partings {
+            let health = world.health(world.socket(parting.fd));
+            assert!(
+                health == Health::Alive || !world.is_watched(parting.fd),
+                "{parting:?} has answered"
+            );
+        }
+        for fd in self.handoffs.keys() {
+            let health = world.health(world.socket(*fd));
+            assert!(
+                health == Health::Alive,
+                "{fd} is not listened to: {health:?}"
+            );
+        }
+        assert!(
+            self.end.is_some() || self.is_full() || world.waiting_clients() == 0,
+            "clients wait to be accepted"
+        );
+    }
+}

@@ -1,0 +1,436 @@
+//! What clients are owed.
+
+use std::time::Instant;
+
+use scache_engine::{Complaint, End, Failure, Transport};
+use scache_proto::limits;
+
+use super::handoffs::HandOff;
+use super::{Oracle, RELIEF};
+use crate::model::{Bound, Entry};
+use crate::session::{Session, State, Step};
+use crate::trace::{Asked, Event, Got};
+use crate::world::{Fd, World};
+
+#[derive(Debug)]
+pub struct Peer {
+    pub session: Session,
+    /// It is gone, or the kernel has no place for it.
+    must_go: bool,
+    may_go: bool,
+    /// When what failed is to be tried again.
+    pub retry_by: Option<Instant>,
+    /// How often the kernel had no room in this pass.
+    refusals: u32,
+    /// How often it was read from in this pass.
+    reads: u32,
+}
+
+/// How often one client may be read from in a pass: a turn for its events, one as the last was cut short,
+/// and one as there may be room again.
+const READS: u32 = 3 * 16;
+
+impl Peer {
+    /// How many descriptors the engine has on its account.
+    pub fn descriptors(&self) -> usize {
+        let handed_out = matches!(
+            self.session.state,
+            State::AwaitDummy(_) | State::AwaitReceipt(_)
+        );
+        1 + self.session.held().count() + usize::from(handed_out)
+    }
+
+    /// It is tried again, and not over and over.
+    fn refused(&mut self, now: Instant) {
+        self.retry_by = Some(now + RELIEF);
+        self.refusals += 1;
+        assert!(self.refusals < 5, "tried too often");
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.session.out.is_empty()
+    }
+}
+
+impl Oracle {
+    pub(super) fn accepted(&mut self, world: &World, result: Result<Fd, Failure>) {
+        self.finish_turn();
+        self.retry_by = None;
+        match result {
+            Ok(fd) => {
+                let user = world.user(world.former_socket(fd));
+                let may = self.settings.allowed_users.as_ref().is_none_or(|allowed| {
+                    user.is_some_and(|user| {
+                        user == 0 || user == self.settings.own_user || allowed.contains(&user)
+                    })
+                });
+                if !may {
+                    self.expected.push(Complaint::NotAllowed);
+                    self.doomed.push(fd);
+                    return;
+                }
+                assert!(!self.is_full(), "too many");
+                if self.transport == Transport::Pass {
+                    let deadline = self.now + self.settings.request_timeout;
+                    self.handoffs.insert(fd, HandOff::new(deadline));
+                    self.idle_since = None;
+                } else {
+                    self.greet(fd);
+                }
+            }
+            Err(Failure::WouldBlock) => {}
+            Err(failure) => {
+                self.room += usize::from(failure == Failure::Exhausted);
+                self.accept_failed = true;
+                self.retry_by = Some(self.now + RELIEF);
+            }
+        }
+    }
+
+    /// A client is here.
+    pub(super) fn greet(&mut self, fd: Fd) {
+        self.idle_since = None;
+        self.current = Some(fd);
+        let peer = Peer {
+            session: Session::new(self.settings.announce),
+            must_go: false,
+            may_go: false,
+            retry_by: None,
+            refusals: 0,
+            reads: 0,
+        };
+        self.peers.insert(fd, peer);
+    }
+
+    pub(super) fn received(&mut self, fd: Fd, result: &Result<(Vec<u8>, Got), Failure>) {
+        self.finish_turn();
+        self.current = Some(fd);
+        let peer = self.peers.get_mut(&fd).unwrap();
+        assert!(!peer.must_go, "it is read from though it has to go");
+        peer.retry_by = None;
+        match result {
+            Ok((bytes, _)) if bytes.is_empty() => peer.must_go = true,
+            Ok((bytes, got)) => {
+                peer.session.read(self.now, bytes, *got);
+                peer.reads += 1;
+                assert!(peer.reads <= READS, "others have to wait");
+                let most = limits::LIST_BYTES * 2 + limits::REPLY_BYTES;
+                assert!(peer.session.input.len() <= most, "it remembers too much");
+                assert!(
+                    peer.session.held().count() <= 2,
+                    "it holds too many: {peer:?}"
+                );
+                if *got == Got::Truncated {
+                    self.room += 1;
+                    self.expected.push(Complaint::Truncated);
+                }
+            }
+            Err(Failure::WouldBlock) => {}
+            Err(Failure::Exhausted) => peer.refused(self.now),
+            Err(Failure::Unsupported | Failure::Lost) => peer.must_go = true,
+        }
+    }
+
+    /// A request is carried out: the one that the current client made.
+    pub(super) fn carry_out(
+        &mut self,
+        world: &mut World,
+        index: usize,
+        trace: &[Event],
+        asked: &Asked,
+    ) {
+        self.releases.assert_empty();
+        let fd = self.current.expect("a request of nobody");
+        let descriptor = match self.peer(fd).session.step() {
+            Step::Request(expected, descriptor) if expected == *asked => descriptor,
+            other => panic!("{asked:?} is carried out, not {other:?}"),
+        };
+        // Whoever looks from here on until the next request looks for this one.
+        let next = trace[index + 1..]
+            .iter()
+            .position(|event| matches!(event, Event::Request(_) | Event::Receive { .. }))
+            .map_or(trace.len(), |offset| index + 1 + offset);
+        let (watch, blinded) = (self.settings.watch, &self.blinded);
+        let judge = |fd: Fd| Self::judge(watch, blinded, world, fd, &(index..next));
+        if *asked == Asked::TakeOver {
+            self.asked_to_take_over(world, fd);
+            return;
+        }
+        if let Some(saved) = descriptor
+            && world.leads_here(world.former_socket(saved))
+        {
+            self.expected.push(Complaint::OwnConnection);
+            self.doomed.push(saved);
+            self.peer(fd).session.reply(2, &[]);
+            return;
+        }
+        let expired = self.cache.expire(self.now);
+        let mut dead = Vec::new();
+        match asked {
+            Asked::SaveEndpoint {
+                ttl,
+                endpoint,
+                property,
+            } => {
+                let saved = descriptor.expect("saved without a descriptor");
+                let socket = world.former_socket(saved);
+                world.given.remove(&socket);
+                let evicted = self.cache.save(Entry {
+                    fd: saved,
+                    endpoint: endpoint.clone(),
+                    property: property.clone(),
+                    deadline: self.cache.deadline(self.now, *ttl),
+                    since: self.now,
+                    excused: false,
+                });
+                self.releases.choose(evicted);
+                self.peer(fd).session.reply(0, &[]);
+            }
+            Asked::SaveDestination {
+                ttl,
+                destination,
+                property,
+                endpoint,
+            } => {
+                self.cache.bind(Bound {
+                    destination: destination.clone(),
+                    endpoint: endpoint.clone(),
+                    property: property.clone(),
+                    deadline: self.cache.deadline(self.now, *ttl),
+                });
+                self.peer(fd).session.reply(0, &[]);
+            }
+            Asked::FindEndpoint(endpoint) => {
+                match self.cache.find_endpoint(endpoint, &judge, &mut dead) {
+                    Some(entry) => self.peer(fd).session.hand_out(entry, None),
+                    None => self.peer(fd).session.reply(2, &[b""]),
+                }
+            }
+            Asked::FindDestination(destination) => {
+                match self.cache.find_destination(destination, &judge, &mut dead) {
+                    Some((entry, property)) => {
+                        self.peer(fd).session.hand_out(entry, Some(&property));
+                    }
+                    None => self.peer(fd).session.reply(2, &[b"", b""]),
+                }
+            }
+            Asked::TakeOver => {}
+        }
+        self.releases.expire(expired);
+        self.releases.push_all(dead);
+    }
+
+    fn asked_to_take_over(&mut self, world: &World, fd: Fd) {
+        let user = world.user(world.former_socket(fd));
+        let may = user.is_some_and(|user| user == 0 || user == self.settings.own_user);
+        if !may {
+            self.expected.push(Complaint::MayNotTakeOver);
+        } else if self.settings.hand_over && self.end.is_none() {
+            self.asked_to_end = Some(End::Succession);
+        }
+        let status = if may && self.settings.hand_over { 0 } else { 2 };
+        self.peer(fd).session.reply(status, &[]);
+    }
+
+    /// A reply is written, which has to be what the client is to be told next.
+    pub(super) fn sent(
+        &mut self,
+        world: &mut World,
+        fd: Fd,
+        bytes: &[u8],
+        passed: Option<Fd>,
+        result: Result<usize, Failure>,
+    ) {
+        if self.current != Some(fd) {
+            self.finish_turn();
+        }
+        let now = self.now;
+        self.current = Some(fd);
+        self.nothing_is_left_undone(fd);
+        let peer = self.peers.get_mut(&fd).unwrap();
+        let (expected, rides) = peer.session.to_write();
+        assert_eq!(
+            bytes.escape_ascii().to_string(),
+            expected.escape_ascii().to_string(),
+            "not what the client is to be told"
+        );
+        let handed_out = match &peer.session.state {
+            State::AwaitReceipt(entry) if rides => Some(entry.fd),
+            _ => None,
+        };
+        assert_eq!(passed, handed_out, "not the connection that was found");
+        peer.retry_by = None;
+        match result {
+            Ok(written) => {
+                peer.session.written(written);
+                if let Some(passed) = passed {
+                    let socket = world.former_socket(passed);
+                    assert!(world.given.insert(socket), "{socket} has two owners");
+                }
+            }
+            Err(Failure::WouldBlock) => peer.session.blocked = true,
+            Err(Failure::Exhausted) => {
+                peer.session.blocked = true;
+                peer.refused(now);
+            }
+            Err(Failure::Unsupported | Failure::Lost) => peer.must_go = true,
+        }
+        let is_told = matches!(result, Err(Failure::Exhausted | Failure::Unsupported));
+        if passed.is_some() && is_told {
+            self.expected.push(Complaint::CannotSend);
+        }
+    }
+
+    /// The log is told of what a client did.
+    pub(super) fn client_is_told(&mut self, complaint: Complaint) {
+        let fd = self.current.expect("a complaint of nobody");
+        match self.peer(fd).session.step() {
+            Step::Refused(expected) | Step::Broken(expected) if expected == complaint => {}
+            Step::Declined(entry) if complaint == Complaint::CannotSend => {
+                self.put_back(entry);
+            }
+            other => panic!("{complaint:?}, not {other:?}"),
+        }
+    }
+
+    /// A connection is closed that the client said it has. Whether it is so.
+    pub(super) fn is_delivered(&mut self, fd: Fd) -> bool {
+        let Some(client) = self
+            .current
+            .filter(|client| self.peers.contains_key(client))
+        else {
+            return false;
+        };
+        match self.peer(client).session.step() {
+            Step::Delivered(entry) => entry.fd == fd,
+            Step::Stuck => false,
+            other => panic!("{fd} is closed, not {other:?}"),
+        }
+    }
+
+    pub(super) fn watched(&mut self, fd: Fd, result: Result<(), Failure>) {
+        if result.is_ok() {
+            return;
+        }
+        if let Some(peer) = self.peers.get_mut(&fd) {
+            peer.may_go = true;
+            self.room += 1;
+            self.accept_failed = true;
+        } else if let Some(handoff) = self.handoffs.get_mut(&fd) {
+            handoff.may_go = true;
+            self.room += 1;
+            self.accept_failed = true;
+        } else if let Some(entry) = self.cache.entries.iter_mut().find(|entry| entry.fd == fd) {
+            entry.excused = true;
+        } else if let Some(leaving) = self.leaving_on(fd) {
+            leaving.disconnected();
+            self.doomed.push(fd);
+        }
+    }
+
+    pub(super) fn unwatched(&mut self, fd: Fd) {
+        let now = self.now;
+        if self.listener == Some(fd) {
+            assert!(self.end.is_some(), "it stops listening");
+            self.listener = None;
+            self.doomed.push(fd);
+        } else if self.peers.contains_key(&fd) {
+            self.part(fd);
+        } else if self.handoffs.contains_key(&fd) {
+            self.hand_off_is_over(fd);
+        } else if let Some(leaving) = self.leaving_on(fd) {
+            let (released, doomed) = leaving.close(now);
+            self.releases.push_all(released);
+            self.doomed.extend(doomed);
+        }
+    }
+
+    /// A client is parted from.
+    fn part(&mut self, fd: Fd) {
+        self.finish_turn();
+        self.releases.assert_empty();
+        let any_busy = self.peers.values().any(|peer| peer.session.began.is_some())
+            || !self.handoffs.is_empty();
+        let peer = self.peers.remove(&fd).unwrap();
+        let late = self
+            .request_deadline(&peer)
+            .is_some_and(|at| at <= self.now);
+        let finishes = self
+            .finish_by()
+            .is_some_and(|at| !any_busy || at <= self.now);
+        if late && self.timeouts > 0 {
+            self.timeouts -= 1;
+        } else {
+            assert!(
+                peer.must_go || peer.may_go || peer.session.broken || finishes,
+                "client {fd} is parted from without reason"
+            );
+        }
+        self.doomed.push(fd);
+        self.doomed.extend(peer.session.held());
+        let unsent = peer.session.rides_at.is_some();
+        match peer.session.state {
+            State::AwaitDummy(entry) => self.put_back(entry),
+            State::AwaitReceipt(entry) if unsent => self.put_back(entry),
+            State::AwaitReceipt(entry) => self.doomed.push(entry.fd),
+            State::Idle | State::AwaitDescriptor { .. } => {}
+        }
+        if self.peers.is_empty() && self.handoffs.is_empty() {
+            self.idle_since = Some(self.now);
+        }
+    }
+
+    fn put_back(&mut self, mut entry: Entry) {
+        self.releases.assert_empty();
+        let expired = self.cache.expire(self.now);
+        self.releases.expire(expired);
+        if entry.deadline <= self.now {
+            self.releases.expire(vec![entry]);
+        } else {
+            entry.since = self.now;
+            let evicted = self.cache.put_back(entry);
+            self.releases.choose(evicted);
+        }
+    }
+
+    /// The turn of the current client is over: nothing of what it said is left undone.
+    pub(super) fn finish_turn(&mut self) {
+        if let Some(fd) = self.current.take()
+            && self.peers.contains_key(&fd)
+        {
+            self.nothing_is_left_undone(fd);
+        }
+    }
+
+    fn nothing_is_left_undone(&mut self, fd: Fd) {
+        if self.peer(fd).must_go {
+            return;
+        }
+        match self.peer(fd).session.step() {
+            Step::Stuck => {}
+            other => panic!("client {fd} is owed {other:?}"),
+        }
+    }
+
+    /// The pass is over: everybody got what it is owed, and who has to go is gone.
+    pub(super) fn end_turns(&mut self) {
+        self.current = None;
+        for fd in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.nothing_is_left_undone(fd);
+            self.peer(fd).refusals = 0;
+            self.peer(fd).reads = 0;
+            let peer = &self.peers[&fd];
+            assert!(!peer.must_go && !peer.session.broken, "{fd} is still here");
+            let deadline = self.request_deadline(peer);
+            assert!(deadline.is_none_or(|at| at > self.now), "{fd} is late");
+        }
+    }
+
+    pub(super) fn request_deadline(&self, peer: &Peer) -> Option<Instant> {
+        Some(peer.session.began? + self.settings.request_timeout)
+    }
+
+    fn peer(&mut self, fd: Fd) -> &mut Peer {
+        self.peers.get_mut(&fd).unwrap()
+    }
+}

@@ -1,0 +1,159 @@
+//! What an engine did in a pass, in its order: all that the oracle gets to see.
+
+use std::time::{Duration, Instant};
+
+use scache_engine::{Complaint, End, Failure};
+use scache_proto::{Label, Property, Request, Ttl};
+use scache_store::{Reason, Statistics};
+
+use crate::world::Fd;
+
+/// A call of the kernel or of the host, with what came of it.
+#[derive(Debug, Clone)]
+pub enum Event {
+    Poll {
+        timeout: Option<Duration>,
+        before: Instant,
+        delivered: usize,
+    },
+    Accept(Result<Fd, Failure>),
+    Connect(Result<Fd, Failure>),
+    Receive {
+        fd: Fd,
+        result: Result<(Vec<u8>, Got), Failure>,
+    },
+    Send {
+        fd: Fd,
+        bytes: Vec<u8>,
+        passed: Option<Fd>,
+        result: Result<usize, Failure>,
+    },
+    /// `injected`: the result says nothing about the connection.
+    Peek {
+        fd: Fd,
+        result: Result<usize, Failure>,
+        injected: bool,
+    },
+    Watch {
+        fd: Fd,
+        result: Result<(), Failure>,
+    },
+    Unwatch(Fd),
+    Close(Fd),
+    Complaint(Complaint),
+    Request(Asked),
+    Released {
+        endpoint: Vec<u8>,
+        reason: Reason,
+        said: Vec<u8>,
+    },
+    HandedOver {
+        connections: usize,
+        bindings: usize,
+    },
+    Ending(End),
+    Statistics(Statistics),
+}
+
+/// The descriptors that came with a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Got {
+    None,
+    One(Fd),
+    Several,
+    Truncated,
+}
+
+/// A request as it was understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    SaveEndpoint {
+        ttl: Duration,
+        endpoint: Vec<u8>,
+        property: Vec<u8>,
+    },
+    FindEndpoint(Vec<u8>),
+    SaveDestination {
+        ttl: Duration,
+        destination: Vec<u8>,
+        property: Vec<u8>,
+        endpoint: Vec<u8>,
+    },
+    FindDestination(Vec<u8>),
+    TakeOver,
+}
+
+impl Asked {
+    pub fn of(request: &Request<'_>) -> Self {
+        match *request {
+            Request::SaveEndpoint {
+                ttl,
+                endpoint,
+                property,
+            } => Self::SaveEndpoint {
+                ttl: ttl.into(),
+                endpoint: endpoint.as_bytes().to_vec(),
+                property: property.as_bytes().to_vec(),
+            },
+            Request::FindEndpoint { endpoint } => Self::FindEndpoint(endpoint.as_bytes().to_vec()),
+            Request::SaveDestination {
+                ttl,
+                destination,
+                property,
+                endpoint,
+            } => Self::SaveDestination {
+                ttl: ttl.into(),
+                destination: destination.as_bytes().to_vec(),
+                property: property.as_bytes().to_vec(),
+                endpoint: endpoint.as_bytes().to_vec(),
+            },
+            Request::FindDestination { destination } => {
+                Self::FindDestination(destination.as_bytes().to_vec())
+            }
+            Request::TakeOver => Self::TakeOver,
+        }
+    }
+
+    /// The same as the types of the protocol, for a client that speaks through a session.
+    pub fn as_request(&self) -> Request<'_> {
+        let ttl = |ttl: &Duration| Ttl::from_remaining(*ttl).unwrap();
+        match self {
+            Self::SaveEndpoint {
+                ttl: time,
+                endpoint,
+                property,
+            } => Request::SaveEndpoint {
+                ttl: ttl(time),
+                endpoint: Label::new(endpoint).unwrap(),
+                property: Property::new(property).unwrap(),
+            },
+            Self::FindEndpoint(endpoint) => Request::FindEndpoint {
+                endpoint: Label::new(endpoint).unwrap(),
+            },
+            Self::SaveDestination {
+                ttl: time,
+                destination,
+                property,
+                endpoint,
+            } => Request::SaveDestination {
+                ttl: ttl(time),
+                destination: Label::new(destination).unwrap(),
+                property: Property::new(property).unwrap(),
+                endpoint: Label::new(endpoint).unwrap(),
+            },
+            Self::FindDestination(destination) => Request::FindDestination {
+                destination: Label::new(destination).unwrap(),
+            },
+            Self::TakeOver => Request::TakeOver,
+        }
+    }
+
+    /// How many properties an answer to it carries.
+    pub fn properties(&self) -> usize {
+        match self {
+            Self::FindEndpoint(_) => 1,
+            Self::FindDestination(_) => 2,
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Lists and what they ask for, read as simply as can be.
+
+use std::ffi::CStr;
+use std::time::Duration;
+
+use scache_proto::limits;
+
+use crate::trace::Asked;
+
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
+pub enum Found {
+    /// The attributes, and how long the list is with all its NULs.
+    List(Attributes, usize),
+    Incomplete,
+    TooLong,
+}
+
+/// The list at the beginning of `bytes`.
+pub fn next_list(bytes: &[u8]) -> Found {
+    let mut strings: Vec<&[u8]> = Vec::new();
+    let mut start = 0;
+    loop {
+        let end = CStr::from_bytes_until_nul(&bytes[start..]).ok();
+        let end = end.map(CStr::count_bytes);
+        let length = end.unwrap_or(bytes.len() - start);
+        if length > limits::VALUE_BYTES || start + length >= limits::LIST_BYTES {
+            return Found::TooLong;
+        }
+        if end.is_none() {
+            return Found::Incomplete;
+        }
+        let string = &bytes[start..start + length];
+        start += length + 1;
+        if string.is_empty() && strings.len().is_multiple_of(2) {
+            let pairs = strings.chunks(2);
+            let attributes = pairs.map(|pair| (pair[0].to_vec(), pair[1].to_vec()));
+            return Found::List(attributes.collect(), start);
+        }
+        strings.push(string);
+    }
+}
+
+pub fn list(attributes: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (name, value) in attributes {
+        bytes.extend_from_slice(name);
+        bytes.push(0);
+        bytes.extend_from_slice(value);
+        bytes.push(0);
+    }
+    bytes.push(0);
+    bytes
+}
+
+pub enum Meaning {
+    Nothing,
+    Unknown,
+    /// A request whose answer has so many properties.
+    Malformed(usize),
+    Request(Asked),
+}
+
+pub fn meaning(attributes: &[(Vec<u8>, Vec<u8>)]) -> Meaning {
+    let Some(at) = attributes.iter().position(|(name, _)| name == b"request") else {
+        return Meaning::Nothing;
+    };
+    let rest = &attributes[at + 1..];
+    let shape: (&[&[u8]], usize) = match &attributes[at].1[..] {
+        b"save_endp" => (&[b"ttl", b"label", b"property"], 0),
+        b"find_endp" => (&[b"label"], 1),
+        b"save_dest" => (&[b"ttl", b"label", b"property", b"label"], 0),
+        b"find_dest" => (&[b"label"], 2),
+        b"take_over" => return Meaning::Request(Asked::TakeOver),
+        _ => return Meaning::Unknown,
+    };
+    let (names, properties) = shape;
+    let fits = rest.len() >= names.len()
+        && rest
+            .iter()
+            .zip(names)
+            .all(|((name, _), wanted)| name == wanted);
+    if !fits {
+        return Meaning::Malformed(properties);
+    }
+    let value = |index: usize| rest[index].1.clone();
+    if names.len() == 1 {
+        return Meaning::Request(match properties {
+            1 => Asked::FindEndpoint(value(0)),
+            _ => Asked::FindDestination(value(0)),
+        });
+    }
+    let Some(ttl) = ttl(&rest[0].1, &rest[names.len()..]) else {
+        return Meaning::Malformed(properties);
+    };
+    Meaning::Request(if names.len() == 3 {
+        Asked::SaveEndpoint {
+            ttl,
+            endpoint: value(1),
+            property: value(2),
+        }
+    } else {
+        Asked::SaveDestination {
+            ttl,
+            destination: value(1),
+            property: value(2),
+            endpoint: value(3),
+        }
+    })
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(digits).ok()?;
+    (text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+fn ttl(seconds: &[u8], behind: &[(Vec<u8>, Vec<u8>)]) -> Option<Duration> {
+    let seconds = number(seconds).filter(|seconds| (1..=0x7fff_ffff).contains(seconds))?;
+    let milliseconds = behind
+        .iter()
+        .find(|(name, _)| name == b"ttl_ms")
+        .and_then(|(_, digits)| number(digits))
+        .filter(|milliseconds| milliseconds.div_ceil(1000) == seconds);
+    Some(Duration::from_millis(
+        milliseconds.unwrap_or(seconds * 1000),
+    ))
+}

@@ -330,10 +330,10 @@ impl<D, T: HandOut> Session<D, T> {
                     break;
                 }
                 Err(RequestError::NoRequest) => self.end_request(),
-                Err(RequestError::Malformed(kind)) => {
+                Err(RequestError::Malformed(kind)) if !kind.is_inline_only() || self.inline => {
                     return Some(self.refused(Refusal::Malformed, Some(kind)));
                 }
-                Err(RequestError::Unknown) => {
+                Err(RequestError::Malformed(_) | RequestError::Unknown) => {
                     return Some(self.refused(Refusal::Unknown, None));
                 }
             }

@@ -460,7 +460,9 @@ fn the_time_for_reading_an_inline_connection_is_that_of_its_request() {
 
 #[test]
 fn what_only_inline_clients_may_ask_for_is_unknown_to_others() {
-    for request in [SAVE_BOTH, FIND_ANY] {
+    // Nor does it matter then whether they ask for it rightly.
+    let malformed: &[u8] = b"request\0find\0lable\0d\0\0";
+    for request in [SAVE_BOTH, FIND_ANY, malformed] {
         let mut server = server();
         server.bytes(request).bytes(FIND);
         assert_eq!(server.log, ["Refused(Unknown)"]);

@@ -27,7 +27,11 @@ enum Manner {
         saving: Option<Socket>,
     },
     /// Whatever there is to write, without a look at the answers.
-    Careless { outbox: VecDeque<Piece> },
+    Careless {
+        outbox: VecDeque<Piece>,
+        /// It has asked for descriptors on the bytes that they belong to.
+        inline: bool,
+    },
 }
 
 impl Client {
@@ -42,7 +46,8 @@ impl Client {
 
     pub fn careless(socket: Socket) -> Self {
         let outbox = VecDeque::new();
-        Self::new(socket, Manner::Careless { outbox })
+        let inline = false;
+        Self::new(socket, Manner::Careless { outbox, inline })
     }
 
     fn new(socket: Socket, manner: Manner) -> Self {
@@ -67,13 +72,13 @@ impl Client {
     /// Begins a request, if it is in the middle of none.
     pub fn ask(&mut self, world: &mut World, requests: &mut Requests) {
         match &mut self.manner {
-            Manner::Polite { .. } => {
-                let request = requests.sensible();
+            Manner::Polite { session, .. } => {
+                let request = requests.sensible(session.is_inline());
                 self.ask_for(world, requests, request);
             }
-            Manner::Careless { outbox } => {
+            Manner::Careless { outbox, inline } => {
                 if outbox.len() < 10 {
-                    outbox.extend(requests.pipelined(world, self.socket));
+                    outbox.extend(requests.pipelined(world, self.socket, inline));
                 }
             }
         }
@@ -81,7 +86,7 @@ impl Client {
 
     /// Has much to say, if it is careless.
     pub fn flood(&mut self, world: &mut World, requests: &mut Requests) {
-        if let Manner::Careless { outbox } = &mut self.manner {
+        if let Manner::Careless { outbox, .. } = &mut self.manner {
             for _ in 0..40 {
                 let passed = vec![requests.connection(world)];
                 let bytes = requests.encode_save();
@@ -98,10 +103,10 @@ impl Client {
             saving,
         } = &mut self.manner
         {
-            if let Asked::SaveEndpoint { .. } = request {
+            if request.brings_connection() {
                 *saving = Some(requests.connection(world));
             }
-            session.start(&request.as_request());
+            request.start(session);
             *asked = Some(request);
         }
     }
@@ -141,7 +146,7 @@ impl Client {
                     }
                     result
                 }
-                Manner::Careless { outbox } => {
+                Manner::Careless { outbox, .. } => {
                     let Some(piece) = outbox.front_mut() else {
                         return;
                     };
@@ -201,10 +206,12 @@ impl Client {
         }
         if let Outcome::Found {
             descriptor,
+            endpoint,
             properties,
         } = outcome
         {
             assert_eq!(properties.len(), asked.properties());
+            assert_eq!(endpoint.is_some(), matches!(asked, Asked::Find { .. }));
             requests.connections.owned.push(descriptor);
         }
     }
@@ -213,7 +220,7 @@ impl Client {
     pub fn die(self, world: &mut World) {
         match self.manner {
             Manner::Polite { saving, .. } => saving.into_iter().for_each(|s| world.let_go(s)),
-            Manner::Careless { outbox } => {
+            Manner::Careless { outbox, .. } => {
                 for socket in outbox.into_iter().flat_map(|piece| piece.passed) {
                     world.let_go(socket);
                 }

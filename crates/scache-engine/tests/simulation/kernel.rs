@@ -174,6 +174,13 @@ impl Kernel for SimKernel {
         result
     }
 
+    fn hear_no_more(&mut self, from: &Handle) {
+        self.record(Event::HearNoMore(from.fd));
+        let mut world = self.world.borrow_mut();
+        let socket = world.socket(from.fd);
+        world.hear_no_more(socket);
+    }
+
     fn peek(&mut self, at: &Handle, buffer: &mut [u8]) -> Result<usize, Failure> {
         let mut world = self.world.borrow_mut();
         let health = world.health(world.socket(at.fd));

@@ -14,6 +14,9 @@ use crate::world::Fd;
 /// How long a successor may take for each step.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long it may take for everything.
+const LONGEST: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub struct Leaving {
     pub socket: Option<Fd>,
@@ -26,6 +29,13 @@ pub struct Leaving {
     heard: Vec<u8>,
     /// When the successor last went on.
     progress_at: Instant,
+    began_at: Instant,
+    /// The successor was asked whether it takes descriptors with their requests.
+    asked: bool,
+    /// It does.
+    inline: bool,
+    /// It said something.
+    pub was_answered: bool,
     connect_by: Option<Instant>,
     retry_by: Option<Instant>,
     /// The successor is gone, or makes no sense.
@@ -41,6 +51,7 @@ pub struct Leaving {
 /// What the successor was told of.
 #[derive(Debug)]
 enum Current {
+    Question,
     Connection { entry: Entry, sent: bool },
     Binding,
 }
@@ -55,6 +66,10 @@ impl Leaving {
             to_say: Vec::new(),
             heard: Vec::new(),
             progress_at: now,
+            began_at: now,
+            asked: false,
+            inline: false,
+            was_answered: false,
             connect_by: None,
             retry_by: None,
             is_lost: false,
@@ -68,11 +83,15 @@ impl Leaving {
     /// When it has to go on or to give up.
     pub fn deadline(&self) -> Option<Instant> {
         let is_over = self.socket.is_none() && self.connections.is_empty();
-        let give_up_at = Some(self.progress_at + PATIENCE).filter(|_| !is_over);
+        let give_up_at = Some(self.give_up_at()).filter(|_| !is_over);
         [give_up_at, self.connect_by, self.retry_by]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    fn give_up_at(&self) -> Instant {
+        (self.progress_at + PATIENCE).min(self.began_at + LONGEST)
     }
 
     pub fn descriptors(&self) -> usize {
@@ -90,7 +109,7 @@ impl Leaving {
         match result {
             Ok(fd) => self.socket = Some(fd),
             Err(Failure::WouldBlock | Failure::Exhausted) => {
-                self.connect_by = Some((now + RELIEF).min(self.progress_at + PATIENCE));
+                self.connect_by = Some((now + RELIEF).min(self.give_up_at()));
             }
             Err(Failure::Lost | Failure::Unsupported) => self.is_lost = true,
         }
@@ -115,7 +134,7 @@ impl Leaving {
             Ok(written) => written,
             Err(Failure::WouldBlock) => 0,
             Err(Failure::Exhausted) => {
-                self.retry_by = Some((now + RELIEF).min(self.progress_at + PATIENCE));
+                self.retry_by = Some((now + RELIEF).min(self.give_up_at()));
                 0
             }
             Err(_) => {
@@ -123,7 +142,7 @@ impl Leaving {
                 0
             }
         };
-        if let Some(passed) = passed {
+        if let Some(passed) = passed.filter(|_| !self.inline) {
             let Some(Current::Connection { entry, sent }) = &mut self.current else {
                 panic!("a connection is passed without a request");
             };
@@ -137,6 +156,14 @@ impl Leaving {
             self.to_say = bytes.to_vec();
         }
         assert_eq!(bytes, self.to_say, "not the rest of the request");
+        let rider = match &mut self.current {
+            Some(Current::Connection { entry, sent }) if self.inline && !*sent => {
+                *sent = written > 0;
+                Some(entry.fd)
+            }
+            _ => None,
+        };
+        assert_eq!(passed, rider, "not the connection that belongs to it");
         self.to_say.drain(..written);
     }
 
@@ -146,15 +173,22 @@ impl Leaving {
             panic!("no request: {}", bytes.escape_ascii());
         };
         assert_eq!(length, bytes.len());
-        let Meaning::Request(asked) = meaning(&attributes) else {
+        let Meaning::Request(asked) = meaning(&attributes, false) else {
             panic!("no request: {}", bytes.escape_ascii());
         };
-        // Rounded up to the millisecond.
+        // Rounded up to what the successor understands.
+        let inline = self.inline;
         let is_left = |deadline: Instant, ttl: Duration| {
-            let left = (deadline - now).as_nanos().div_ceil(1_000_000);
-            assert_eq!(ttl.as_millis(), left, "not the time that is left");
+            let unit = if inline { 1 } else { 1000 };
+            let left = (deadline - now).as_nanos().div_ceil(unit * 1_000_000);
+            assert_eq!(ttl.as_millis(), left * unit, "not the time that is left");
+            let is_precise = attributes.iter().any(|(name, _)| name == b"ttl_ms");
+            assert_eq!(is_precise, ttl.subsec_millis() > 0, "said more than needed");
         };
+        let is_first = !std::mem::replace(&mut self.asked, true);
+        assert_eq!(is_first, asked == Asked::Inline, "asked out of turn");
         self.current = Some(match asked {
+            Asked::Inline => Current::Question,
             Asked::SaveEndpoint {
                 ttl,
                 endpoint,
@@ -200,6 +234,7 @@ impl Leaving {
             Ok((bytes, _)) if bytes.is_empty() => self.is_lost = true,
             Ok((bytes, got)) => {
                 self.heard.extend_from_slice(bytes);
+                self.was_answered = true;
                 if let Got::One(fd) = got {
                     // Nothing that it says comes with a descriptor.
                     doomed.push(*fd);
@@ -207,7 +242,7 @@ impl Leaving {
             }
             Err(Failure::WouldBlock) => {}
             Err(Failure::Exhausted) => {
-                self.retry_by = Some((now + RELIEF).min(self.progress_at + PATIENCE));
+                self.retry_by = Some((now + RELIEF).min(self.give_up_at()));
             }
             Err(_) => self.is_lost = true,
         }
@@ -225,6 +260,7 @@ impl Leaving {
                         break;
                     };
                     match current {
+                        Current::Question => self.inline = status == b"0",
                         Current::Connection { entry, sent: true } => {
                             self.taken_over.0 += usize::from(status == b"0");
                             doomed.push(entry.fd);
@@ -255,11 +291,11 @@ impl Leaving {
     }
 
     fn awaits_dummy(&self) -> bool {
-        matches!(&self.current, Some(Current::Connection { sent: false, .. }))
+        !self.inline && matches!(&self.current, Some(Current::Connection { sent: false, .. }))
     }
 
     fn may_fail(&self, now: Instant) -> bool {
-        self.is_lost || self.is_called_off || self.progress_at + PATIENCE <= now
+        self.is_lost || self.is_called_off || self.give_up_at() <= now
     }
 
     /// One that waits for its turn is let go of, or all are. Whether that is right.
@@ -310,7 +346,7 @@ impl Leaving {
             // The successor may have it.
             Some(Current::Connection { entry, sent: true }) => doomed.push(entry.fd),
             Some(Current::Connection { entry, .. }) => released.push((entry, Reason::Cleared)),
-            Some(Current::Binding) | None => {}
+            Some(Current::Question | Current::Binding) | None => {}
         }
         (released, doomed)
     }

@@ -8,18 +8,18 @@ mod clients;
 mod handoffs;
 mod releases;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use scache_engine::{Complaint, End, Failure, Settings, Transport};
 use scache_store::Counts;
 
 use crate::leaving::Leaving;
-use crate::model::Cache;
+use crate::model::{Cache, Entry};
 use crate::oracle::clients::Peer;
 use crate::oracle::handoffs::HandOff;
 use crate::oracle::releases::{Parting, Releases, reason};
-use crate::trace::Event;
+use crate::trace::{Event, Got};
 use crate::world::{Fd, Health, World};
 
 /// What an engine has to do, as far as it has come.
@@ -34,6 +34,8 @@ pub struct Oracle {
     pub listener: Option<Fd>,
     releases: Releases,
     pub partings: Vec<Parting>,
+    /// So many of them have to make room for others.
+    surplus: usize,
     /// To be closed before the pass is over, without a word.
     doomed: Vec<Fd>,
     /// Complaints that have to come.
@@ -59,15 +61,37 @@ pub struct Oracle {
     polled_at: Option<Instant>,
     /// Counts what is more than waiting in vain.
     pub happened: u64,
+    /// Connections that were not written to a client who is gone.
+    to_put_back: VecDeque<Entry>,
+    /// What is read of who is parted from.
+    drains: Option<Draining>,
     /// Descriptors that were looked at in vain in this pass.
     blinded: Vec<(usize, Fd, Failure)>,
+}
+
+/// Somebody who is parted from: what was sent already has to be read, or the kernel would close it.
+#[derive(Debug)]
+struct Draining {
+    fd: Fd,
+    is_told: bool,
+    is_over: bool,
+}
+
+impl Draining {
+    fn new(fd: Fd) -> Self {
+        Self {
+            fd,
+            is_told: false,
+            is_over: false,
+        }
+    }
 }
 
 /// What failed has to be tried again within this time.
 pub const RELIEF: Duration = Duration::from_millis(100);
 
 /// How long a connection may idle without being watched.
-const YOUTH: Duration = Duration::from_millis(20);
+const YOUTH: Duration = Duration::from_millis(50);
 
 /// How much longer a process that ends may wait for clients than it promises.
 const LAST_PASS: Duration = Duration::from_millis(5);
@@ -98,6 +122,7 @@ impl Oracle {
             listener: Some(listener),
             releases: Releases::default(),
             partings: Vec::new(),
+            surplus: 0,
             doomed: Vec::new(),
             expected: Vec::new(),
             room: 0,
@@ -115,6 +140,8 @@ impl Oracle {
             spins: 0,
             polled_at: None,
             happened: 0,
+            to_put_back: VecDeque::new(),
+            drains: None,
             blinded: Vec::new(),
         }
     }
@@ -135,6 +162,7 @@ impl Oracle {
         }
         for (index, event) in trace.iter().enumerate() {
             self.check_event(world, trace, index, event);
+            self.put_back_next();
         }
     }
 
@@ -146,7 +174,9 @@ impl Oracle {
             } => self.check_poll(trace, *timeout, *before),
             Event::Accept(result) => self.accepted(world, *result),
             Event::Receive { fd, result } => {
-                if self.peers.contains_key(fd) {
+                if self.drains.as_ref().is_some_and(|drains| drains.fd == *fd) {
+                    self.drained(result);
+                } else if self.peers.contains_key(fd) {
                     self.received(*fd, result);
                 } else if self.handoffs.contains_key(fd) {
                     self.hand_off_received(*fd, result);
@@ -176,6 +206,10 @@ impl Oracle {
             Event::Peek { .. } => {}
             Event::Watch { fd, result, .. } => self.watched(*fd, *result),
             Event::Unwatch(fd) => self.unwatched(*fd),
+            Event::HearNoMore(fd) => {
+                let drains = self.drains.as_mut().filter(|drains| drains.fd == *fd);
+                drains.expect("it is still listened to").is_told = true;
+            }
             Event::Close(fd) => self.closed(world, *fd),
             Event::Complaint(complaint) => self.complained(*complaint),
             Event::Released {
@@ -252,6 +286,7 @@ impl Oracle {
                 .clone()
                 .filter_map(|peer| self.request_deadline(peer))
                 .min(),
+            peers.clone().any(|peer| peer.is_owed).then_some(before),
             peers.filter_map(|peer| peer.retry_by).min(),
             self.handoffs.values().map(|handoff| handoff.deadline).min(),
             self.partings.iter().map(|parting| parting.deadline).min(),
@@ -296,11 +331,12 @@ impl Oracle {
 
     /// What has to be true when a pass is over.
     pub fn end_pass(&mut self, world: &World, counts: Counts, clients: usize, phase_is_over: bool) {
-        self.releases.assert_empty();
+        self.assert_nothing_leaves();
         self.end_turns();
         assert!(self.expected.is_empty(), "not told: {:?}", self.expected);
         assert!(self.doomed.is_empty(), "not closed: {:?}", self.doomed);
         assert_eq!(std::mem::take(&mut self.timeouts), 0, "told without reason");
+        assert_eq!(self.surplus, 0, "too many answers are awaited");
         self.room = 0;
         self.accept_failed = false;
         // Bindings go without a word, and connections that expired have gone with one.
@@ -360,8 +396,24 @@ impl Oracle {
             Complaint::HandOver => {
                 let leaving = self.leaving.as_ref().expect("it is not leaving");
                 assert!(leaving.has_failed(self.now), "the hand-over did not fail");
+                assert!(leaving.was_answered, "there is no successor");
             }
             other => panic!("told without reason: {other:?}"),
+        }
+    }
+
+    /// What a client said whom nobody listens to any more.
+    fn drained(&mut self, result: &Result<(Vec<u8>, Got), Failure>) {
+        let drains = self.drains.as_mut().expect("nobody is drained");
+        assert!(drains.is_told && !drains.is_over, "{drains:?}");
+        match result {
+            Ok((bytes, got)) => {
+                drains.is_over = bytes.is_empty();
+                if let Got::One(fd) = got {
+                    self.doomed.push(*fd);
+                }
+            }
+            Err(_) => drains.is_over = true,
         }
     }
 
@@ -377,7 +429,9 @@ impl Oracle {
             self.peers.is_empty() && self.handoffs.is_empty(),
             "clients are still connected"
         );
-        let hands_over = self.end == Some(End::Succession) && self.settings.hand_over;
+        let is_empty = self.cache.entries.is_empty() && self.cache.bindings.is_empty();
+        let hands_over = self.end == Some(End::Succession) && self.settings.hand_over && !is_empty;
+        self.hurry();
         let entries = std::mem::take(&mut self.cache.entries);
         let bindings = std::mem::take(&mut self.cache.bindings);
         if hands_over {
@@ -404,6 +458,7 @@ impl Oracle {
             );
             let is_full = world.room(socket) == 0;
             assert!(peer.is_answered() || is_full, "client {fd} has no answer");
+            assert!(!peer.is_owed, "client {fd} has to wait");
         }
         for entry in &self.cache.entries {
             let dead = reason(&world.health(world.socket(entry.fd)));

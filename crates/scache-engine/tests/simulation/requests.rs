@@ -55,9 +55,13 @@ impl Requests {
         }
     }
 
-    /// A request that makes sense.
-    pub fn sensible(&mut self) -> Asked {
-        match self.random.u8(0..20) {
+    /// A request that makes sense. `inline`: the client has asked for more of them.
+    pub fn sensible(&mut self, inline: bool) -> Asked {
+        if inline && self.random.bool() {
+            return self.only_inline();
+        }
+        match self.random.u8(0..21) {
+            20 => Asked::Inline,
             0..=6 => self.save(),
             7..=11 => Asked::FindEndpoint(self.name()),
             12..=14 => Asked::SaveDestination {
@@ -67,6 +71,27 @@ impl Requests {
                 endpoint: self.name(),
             },
             _ => Asked::FindDestination(self.name()),
+        }
+    }
+
+    /// A request that is understood only after [`Asked::Inline`].
+    fn only_inline(&mut self) -> Asked {
+        if self.random.bool() {
+            return Asked::Save {
+                ttl: self.ttl(),
+                destination: self.name(),
+                destination_property: self.property(),
+                endpoint: self.name(),
+                property: self.property(),
+            };
+        }
+        let count = match self.random.u8(0..20) {
+            0 => 64,
+            _ => self.random.usize(0..4),
+        };
+        Asked::Find {
+            destination: self.name(),
+            endpoints: (0..count).map(|_| self.name()).collect(),
         }
     }
 
@@ -111,16 +136,21 @@ impl Requests {
     }
 
     /// One request with all that belongs to it, or something like it.
-    pub fn pipelined(&mut self, world: &mut World, own: Socket) -> Vec<Piece> {
-        let asked = if self.random.u8(0..60) == 0 {
-            Asked::TakeOver
-        } else {
-            self.sensible()
+    pub fn pipelined(&mut self, world: &mut World, own: Socket, inline: &mut bool) -> Vec<Piece> {
+        let asked = match self.random.u8(0..60) {
+            0 => Asked::TakeOver,
+            // What it may not ask for.
+            1 => self.only_inline(),
+            _ => self.sensible(*inline),
         };
         let mut pieces = vec![Piece::bytes(self.encode(&asked))];
         match asked {
+            Asked::SaveEndpoint { .. } | Asked::Save { .. } if *inline => {
+                pieces[0].passed = self.descriptor_byte(world, own).passed;
+            }
+            Asked::Inline => *inline = true,
             Asked::SaveEndpoint { .. } => pieces.push(self.descriptor_byte(world, own)),
-            Asked::FindEndpoint(_) | Asked::FindDestination(_) => {
+            Asked::FindEndpoint(_) | Asked::FindDestination(_) if !*inline => {
                 for _ in 0..2 {
                     if self.random.u8(0..12) > 0 {
                         pieces.push(Piece::bytes(list(&[(b"dummy", b"")])));
@@ -189,12 +219,14 @@ impl Requests {
                 pieces.insert(index, Piece::bytes(bytes));
             }
             140..200 => {
-                let requests: [&[(&[u8], &[u8])]; 6] = [
+                let requests: [&[(&[u8], &[u8])]; 8] = [
                     &[(b"request", b"what")],
                     &[(b"request", b"find_dest"), (b"lable", b"d")],
                     &[(b"request", b"save_endp"), (b"ttl", b"-1"), (b"label", b"")],
                     &[(b"request", b"save_dest"), (b"ttl", b"4294967297")],
                     &[],
+                    &[(b"request", b"find")],
+                    &[(b"request", b"save"), (b"ttl", b"1"), (b"label", b"")],
                     &[
                         (b"x", b"y"),
                         (b"request", b"find_endp"),
@@ -254,6 +286,31 @@ impl Requests {
             ]),
             Asked::FindDestination(destination) => {
                 list(&[(b"request", b"find_dest"), (b"label", destination)])
+            }
+            Asked::Inline => list(&[(b"request", b"inline")]),
+            Asked::Save {
+                ttl,
+                destination,
+                destination_property,
+                endpoint,
+                property,
+            } => list(&[
+                (b"request", b"save"),
+                (b"ttl", seconds(ttl).as_bytes()),
+                (b"label", destination),
+                (b"property", destination_property),
+                (b"label", endpoint),
+                (b"property", property),
+                (b"ttl_ms", milliseconds(ttl).as_bytes()),
+            ]),
+            Asked::Find {
+                destination,
+                endpoints,
+            } => {
+                let mut attributes: Vec<(&[u8], &[u8])> =
+                    vec![(b"request", b"find"), (b"label", destination)];
+                attributes.extend(endpoints.iter().map(|name| (&b"label"[..], &name[..])));
+                list(&attributes)
             }
             Asked::TakeOver => list(&[(b"request", b"take_over")]),
         }

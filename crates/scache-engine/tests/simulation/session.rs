@@ -13,7 +13,7 @@ use crate::wire::{Found, Meaning, list, meaning, next_list};
 use crate::world::Fd;
 
 /// The server's end of a connection.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Session {
     /// What was read and not dealt with.
     pub input: Vec<u8>,
@@ -24,8 +24,12 @@ pub struct Session {
     pub state: State,
     /// What is still to be written.
     pub out: Vec<u8>,
-    /// Where in it the connection rides.
-    pub rides_at: Option<usize>,
+    /// Where in it connections ride, and which.
+    pub riders: VecDeque<(usize, Entry)>,
+    /// Connections that went to an inline client, and are still open here.
+    pub delivered: VecDeque<Entry>,
+    /// The client asked for descriptors on the bytes that they belong to.
+    inline: bool,
     pub blocked: bool,
     /// When the first byte of the request under way was read.
     pub began: Option<Instant>,
@@ -35,7 +39,7 @@ pub struct Session {
     incomplete: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub enum State {
     #[default]
     Idle,
@@ -45,6 +49,8 @@ pub enum State {
         property: Vec<u8>,
     },
     AwaitDummy(Entry),
+    /// The connection is to be written.
+    Sending,
     AwaitReceipt(Entry),
 }
 
@@ -94,20 +100,39 @@ impl Session {
     pub fn written(&mut self, bytes: usize) {
         self.blocked = false;
         self.out.drain(..bytes);
-        self.rides_at = match self.rides_at {
-            Some(0) if bytes > 0 => None,
-            Some(at) => Some(at - bytes),
-            None => None,
-        };
+        let gone = self.riders.pop_front_if(|(at, _)| *at == 0 && bytes > 0);
+        for (at, _) in &mut self.riders {
+            *at -= bytes;
+        }
+        match gone {
+            Some((_, entry)) if self.inline => {
+                self.delivered.push_back(entry);
+                if self.riders.is_empty() {
+                    self.began = self.last_input.filter(|_| !self.input.is_empty());
+                }
+            }
+            Some((_, entry)) => self.state = State::AwaitReceipt(entry),
+            None => {}
+        }
     }
 
-    /// What is to be written at once, and whether the connection rides on its first byte.
-    pub fn to_write(&self) -> (&[u8], bool) {
-        match self.rides_at {
-            Some(0) => (&self.out, true),
-            Some(at) => (&self.out[..at], false),
-            None => (&self.out, false),
-        }
+    /// What is to be written at once, and the connection that rides on its first byte.
+    pub fn to_write(&self) -> (&[u8], Option<Fd>) {
+        let mut riders = self.riders.iter().peekable();
+        let first = riders.next_if(|(at, _)| *at == 0);
+        let end = riders.peek().map_or(self.out.len(), |(at, _)| *at);
+        (&self.out[..end], first.map(|(_, entry)| entry.fd))
+    }
+
+    /// How many connections are in here: to be saved, and handed out.
+    pub fn descriptors(&self) -> usize {
+        let current = matches!(self.state, State::AwaitDummy(_) | State::AwaitReceipt(_));
+        self.held().count() + usize::from(current) + self.riders.len() + self.delivered.len()
+    }
+
+    /// Whether nothing is to be done before more is read or written.
+    pub fn is_stuck(&self) -> bool {
+        matches!(self.clone().step(), Step::Stuck)
     }
 
     /// The descriptors that belong to nothing yet.
@@ -115,29 +140,52 @@ impl Session {
         self.attached.iter().filter_map(|(_, _, fd)| *fd)
     }
 
-    pub fn reply(&mut self, status: u8, properties: &[&[u8]]) {
-        let status = [b'0' + status];
-        let mut attributes: Vec<(&[u8], &[u8])> = vec![(b"status", &status)];
-        attributes.extend(
-            properties
-                .iter()
-                .map(|property| (&b"property"[..], *property)),
-        );
-        self.out.extend(list(&attributes));
-        self.began = None;
+    pub fn reply(&mut self, status: u8, rest: &[(&[u8], &[u8])]) {
+        self.say(status, rest);
+        self.end_request();
     }
 
-    /// Status 0 with a connection, which stays here until the client has it.
-    pub fn hand_out(&mut self, entry: Entry, destination_property: Option<&[u8]>) {
-        let began = self.began;
-        let mut properties: Vec<&[u8]> = destination_property.into_iter().collect();
-        properties.push(&entry.property);
-        self.reply(0, &properties);
-        self.began = began;
-        self.state = State::AwaitDummy(entry);
+    /// The status, and what would be behind it, empty.
+    pub fn refuse(&mut self, status: u8, names: &[&[u8]]) {
+        let rest: Vec<_> = names.iter().map(|name| (*name, &b""[..])).collect();
+        self.reply(status, &rest);
+    }
+
+    /// Status 0 with a connection, which stays here until the client has it. `through`: the property of the
+    /// destination that led to it; `names_endpoint`: the client has to be told which it is.
+    pub fn hand_out(&mut self, entry: Entry, through: Option<&[u8]>, names_endpoint: bool) {
+        let mut rest: Vec<(&[u8], &[u8])> = Vec::new();
+        if names_endpoint {
+            rest.push((b"label", &entry.endpoint));
+        }
+        rest.extend(through.map(|property| (&b"property"[..], property)));
+        rest.push((b"property", &entry.property));
+        let at = self.out.len();
+        self.say(0, &rest);
+        if self.inline {
+            self.riders.push_back((at, entry));
+        } else {
+            self.state = State::AwaitDummy(entry);
+        }
+    }
+
+    fn say(&mut self, status: u8, rest: &[(&[u8], &[u8])]) {
+        let status = [b'0' + status];
+        let attributes = [&[(&b"status"[..], &status[..])], rest].concat();
+        self.out.extend(list(&attributes));
+    }
+
+    /// Who has connections to read has time for that as for a request.
+    fn end_request(&mut self) {
+        if self.riders.is_empty() {
+            self.began = None;
+        }
     }
 
     pub fn step(&mut self) -> Step {
+        if let Some(entry) = self.delivered.pop_front() {
+            return Step::Delivered(entry);
+        }
         if self.broken {
             return Step::Stuck;
         }
@@ -159,12 +207,12 @@ impl Session {
                 Found::List(attributes, length) => {
                     self.consume(length);
                     if attributes.first().is_some_and(|(name, _)| name == b"dummy") {
-                        self.rides_at = Some(self.out.len());
+                        self.riders.push_back((self.out.len(), entry));
                         self.out.push(0);
-                        self.state = State::AwaitReceipt(entry);
-                        self.step_receipt_later()
+                        self.state = State::Sending;
+                        self.await_reader()
                     } else {
-                        self.began = None;
+                        self.end_request();
                         Step::Declined(entry)
                     }
                 }
@@ -173,34 +221,33 @@ impl Session {
                     self.need_more(&other)
                 }
             },
-            State::AwaitReceipt(entry) => {
-                self.state = State::AwaitReceipt(entry);
-                self.step_receipt_later()
+            // Nothing that comes before the connection is written can be its receipt.
+            State::Sending => {
+                self.state = State::Sending;
+                self.await_reader()
             }
+            State::AwaitReceipt(entry) => match self.next_list() {
+                Found::List(_, length) => {
+                    self.consume(length);
+                    self.end_request();
+                    Step::Delivered(entry)
+                }
+                other => {
+                    self.state = State::AwaitReceipt(entry);
+                    self.need_more(&other)
+                }
+            },
         }
     }
 
-    fn step_receipt_later(&mut self) -> Step {
-        // Nothing that comes before the connection is written can be its receipt.
-        if self.rides_at.is_some() {
-            let is_too_far_ahead = self.input.len() > limits::AHEAD_BYTES
-                || self.attached.len() > limits::AHEAD_DESCRIPTORS;
-            return if self.blocked && is_too_far_ahead {
-                self.break_off(Fault::NotReading)
-            } else {
-                Step::Stuck
-            };
-        }
-        match self.next_list() {
-            Found::List(_, length) => {
-                self.consume(length);
-                self.began = None;
-                match std::mem::take(&mut self.state) {
-                    State::AwaitReceipt(entry) => Step::Delivered(entry),
-                    other => panic!("{other:?}"),
-                }
-            }
-            other => self.need_more(&other),
+    /// Connections are to be read first.
+    fn await_reader(&mut self) -> Step {
+        let is_too_far_ahead = self.input.len() > limits::AHEAD_BYTES
+            || self.attached.len() > limits::AHEAD_DESCRIPTORS;
+        if self.blocked && is_too_far_ahead {
+            self.break_off(Fault::NotReading)
+        } else {
+            Step::Stuck
         }
     }
 
@@ -212,7 +259,11 @@ impl Session {
                 Step::Stuck
             };
         }
+        if self.riders.len() >= limits::DESCRIPTORS {
+            return self.await_reader();
+        }
         loop {
+            let position = self.done;
             let attributes = match self.next_list() {
                 Found::List(attributes, length) => {
                     self.consume(length);
@@ -220,28 +271,33 @@ impl Session {
                 }
                 Found::Incomplete => {
                     if self.input.is_empty() {
-                        self.began = None;
+                        self.end_request();
                     } else if self.began.is_none() {
                         self.began = self.last_input;
                     }
                     return self.need_more(&Found::Incomplete);
                 }
                 Found::TooLong => {
-                    let began = self.began;
-                    self.reply(1, &[]);
-                    self.began = began;
+                    self.say(1, &[]);
                     return self.break_off(Fault::TooLong);
                 }
             };
-            match meaning(&attributes) {
-                Meaning::Nothing => self.began = None,
+            match meaning(&attributes, self.inline) {
+                Meaning::Nothing => self.end_request(),
                 Meaning::Unknown => {
                     self.reply(1, &[]);
                     return Step::Refused(Refusal::Unknown.into());
                 }
-                Meaning::Malformed(properties) => {
-                    self.reply(1, &vec![&b""[..]; properties]);
+                Meaning::Malformed(names) => {
+                    self.refuse(1, names);
                     return Step::Refused(Refusal::Malformed.into());
+                }
+                Meaning::Request(Asked::Inline) => {
+                    self.inline = true;
+                    self.reply(0, &[]);
+                }
+                Meaning::Request(asked) if self.inline && asked.brings_connection() => {
+                    return self.step_save(asked, position);
                 }
                 Meaning::Request(Asked::SaveEndpoint {
                     ttl,
@@ -267,6 +323,16 @@ impl Session {
         }
         let position = self.done;
         self.consume(1);
+        let asked = Asked::SaveEndpoint {
+            ttl,
+            endpoint,
+            property,
+        };
+        self.step_save(asked, position)
+    }
+
+    /// A request that brings a connection with the byte at this position, or should.
+    fn step_save(&mut self, asked: Asked, position: u64) -> Step {
         let with_it = self
             .attached
             .pop_front_if(|(first, end, _)| (*first..*end).contains(&position))
@@ -275,11 +341,6 @@ impl Session {
             self.reply(2, &[]);
             return Step::Refused(Refusal::NoDescriptor.into());
         }
-        let asked = Asked::SaveEndpoint {
-            ttl,
-            endpoint,
-            property,
-        };
         Step::Request(asked, with_it)
     }
 
@@ -297,10 +358,19 @@ impl Session {
     fn need_more(&mut self, found: &Found) -> Step {
         match found {
             Found::TooLong => self.break_off(Fault::TooLong),
-            // All that was read is done with or belongs to a list, and none of it to a descriptor.
-            _ if !self.attached.is_empty() => self.break_off(Fault::StrayDescriptor),
+            // All that was read is done with or belongs to a list, and none of it to a descriptor, but of the
+            // first byte of a request.
+            _ if self.attached.len() > usize::from(self.begins_with_descriptor()) => {
+                self.break_off(Fault::StrayDescriptor)
+            }
             _ => Step::Stuck,
         }
+    }
+
+    fn begins_with_descriptor(&self) -> bool {
+        let front = self.attached.front();
+        let with_it = front.is_some_and(|(first, end, _)| (*first..*end).contains(&self.done));
+        self.inline && !self.input.is_empty() && with_it
     }
 
     fn break_off(&mut self, fault: Fault) -> Step {

@@ -1,4 +1,5 @@
-//! Programs that stand for the next process: one that speaks stock's protocol, and others that do worse.
+//! Programs that stand for the next process: those that speak stock's protocol or ours, and others that do
+//! worse.
 
 use scache_engine::Failure;
 
@@ -12,6 +13,9 @@ pub struct Script {
     /// What it was given.
     taken: Vec<Socket>,
     awaits_connection: bool,
+    /// It takes connections with their requests, and was asked to.
+    knows_inline: bool,
+    inline: bool,
     manner: Manner,
     /// Requests until it does what it is here for.
     left: u32,
@@ -19,8 +23,8 @@ pub struct Script {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
-    /// As stock: one reply for each request, and nothing known of milliseconds.
-    Stock,
+    /// As it should: one reply for each request.
+    Plain,
     Hangs,
     Dies,
     Refuses(u8),
@@ -34,13 +38,15 @@ impl Script {
             1 => Manner::Dies,
             2 => Manner::Refuses(random.u8(1..3)),
             3 => Manner::Babbles,
-            _ => Manner::Stock,
+            _ => Manner::Plain,
         };
         Self {
             socket,
             heard: Vec::new(),
             taken: Vec::new(),
             awaits_connection: false,
+            knows_inline: random.bool(),
+            inline: false,
             manner,
             left: random.u32(0..8),
         }
@@ -71,23 +77,31 @@ impl Script {
 
     fn answer(&mut self, world: &mut World) -> bool {
         loop {
-            let mut status = b'0';
-            let is_save = if std::mem::take(&mut self.awaits_connection) {
+            let request = if std::mem::take(&mut self.awaits_connection) {
                 if self.heard.is_empty() {
                     self.awaits_connection = true;
                     return true;
                 }
                 self.heard.remove(0);
-                false
+                Vec::new()
             } else if let Found::List(attributes, length) = next_list(&self.heard) {
                 self.heard.drain(..length);
-                attributes[0].1 == b"save_endp"
+                assert!(
+                    self.inline || attributes.iter().all(|(name, _)| name != b"ttl_ms"),
+                    "stock would warn of it"
+                );
+                attributes[0].1.clone()
             } else {
                 return true;
             };
+            let mut status = b'0';
+            if request == b"inline" {
+                self.inline = self.knows_inline;
+                status += u8::from(!self.inline);
+            }
             if self.left == 0 {
                 match self.manner {
-                    Manner::Stock => {}
+                    Manner::Plain => {}
                     Manner::Hangs => {
                         self.heard.clear();
                         return true;
@@ -97,11 +111,11 @@ impl Script {
                         let _ = world.write(self.socket, b"hello\0\0\0\0", &[]);
                         continue;
                     }
-                    Manner::Refuses(with) => status += with,
+                    Manner::Refuses(with) => status = b'0' + with,
                 }
             }
             self.left = self.left.saturating_sub(1);
-            let reply = if is_save && status == b'0' {
+            let reply = if request == b"save_endp" && !self.inline && status == b'0' {
                 self.awaits_connection = true;
                 list(&[(b"dummy", b"")])
             } else {

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use scache_engine::{Complaint, End, Failure};
+use scache_proto::client::Session;
+use scache_proto::request::Labels;
 use scache_proto::{Label, Property, Request, Ttl};
 use scache_store::{Reason, Statistics};
 
@@ -39,6 +41,7 @@ pub enum Event {
         result: Result<(), Failure>,
     },
     Unwatch(Fd),
+    HearNoMore(Fd),
     Close(Fd),
     Complaint(Complaint),
     Request(Asked),
@@ -80,6 +83,18 @@ pub enum Asked {
         endpoint: Vec<u8>,
     },
     FindDestination(Vec<u8>),
+    Inline,
+    Save {
+        ttl: Duration,
+        destination: Vec<u8>,
+        destination_property: Vec<u8>,
+        endpoint: Vec<u8>,
+        property: Vec<u8>,
+    },
+    Find {
+        destination: Vec<u8>,
+        endpoints: Vec<Vec<u8>>,
+    },
     TakeOver,
 }
 
@@ -110,14 +125,45 @@ impl Asked {
             Request::FindDestination { destination } => {
                 Self::FindDestination(destination.as_bytes().to_vec())
             }
+            Request::Inline => Self::Inline,
+            Request::Save {
+                ttl,
+                destination,
+                destination_property,
+                endpoint,
+                property,
+            } => Self::Save {
+                ttl: ttl.into(),
+                destination: destination.as_bytes().to_vec(),
+                destination_property: destination_property.as_bytes().to_vec(),
+                endpoint: endpoint.as_bytes().to_vec(),
+                property: property.as_bytes().to_vec(),
+            },
+            Request::Find {
+                destination,
+                endpoints,
+            } => Self::Find {
+                destination: destination.as_bytes().to_vec(),
+                endpoints: endpoints
+                    .into_iter()
+                    .map(|endpoint| endpoint.as_bytes().to_vec())
+                    .collect(),
+            },
             Request::TakeOver => Self::TakeOver,
         }
     }
 
-    /// The same as the types of the protocol, for a client that speaks through a session.
-    pub fn as_request(&self) -> Request<'_> {
+    /// Starts it in the session of a client that speaks through one.
+    pub fn start<D>(&self, session: &mut Session<D>) {
         let ttl = |ttl: &Duration| Ttl::from_remaining(*ttl).unwrap();
-        match self {
+        let tried: Vec<_> = match self {
+            Self::Find { endpoints, .. } => endpoints
+                .iter()
+                .map(|endpoint| Label::new(endpoint).unwrap())
+                .collect(),
+            _ => Vec::new(),
+        };
+        session.start(&match self {
             Self::SaveEndpoint {
                 ttl: time,
                 endpoint,
@@ -144,15 +190,38 @@ impl Asked {
             Self::FindDestination(destination) => Request::FindDestination {
                 destination: Label::new(destination).unwrap(),
             },
+            Self::Inline => Request::Inline,
+            Self::Save {
+                ttl: time,
+                destination,
+                destination_property,
+                endpoint,
+                property,
+            } => Request::Save {
+                ttl: ttl(time),
+                destination: Label::new(destination).unwrap(),
+                destination_property: Property::new(destination_property).unwrap(),
+                endpoint: Label::new(endpoint).unwrap(),
+                property: Property::new(property).unwrap(),
+            },
+            Self::Find { destination, .. } => Request::Find {
+                destination: Label::new(destination).unwrap(),
+                endpoints: Labels::new(&tried).unwrap(),
+            },
             Self::TakeOver => Request::TakeOver,
-        }
+        });
+    }
+
+    /// Whether a connection comes with it.
+    pub fn brings_connection(&self) -> bool {
+        matches!(self, Self::SaveEndpoint { .. } | Self::Save { .. })
     }
 
     /// How many properties an answer to it carries.
     pub fn properties(&self) -> usize {
         match self {
             Self::FindEndpoint(_) => 1,
-            Self::FindDestination(_) => 2,
+            Self::FindDestination(_) | Self::Find { .. } => 2,
             _ => 0,
         }
     }

@@ -56,56 +56,77 @@ pub fn list(attributes: &[(&[u8], &[u8])]) -> Vec<u8> {
 pub enum Meaning {
     Nothing,
     Unknown,
-    /// A request whose answer has so many properties.
-    Malformed(usize),
+    /// A request whose answer has these attributes behind its status.
+    Malformed(&'static [&'static [u8]]),
     Request(Asked),
 }
 
-pub fn meaning(attributes: &[(Vec<u8>, Vec<u8>)]) -> Meaning {
+/// `inline`: the client asked for descriptors on the bytes that they belong to.
+pub fn meaning(attributes: &[(Vec<u8>, Vec<u8>)], inline: bool) -> Meaning {
     let Some(at) = attributes.iter().position(|(name, _)| name == b"request") else {
         return Meaning::Nothing;
     };
     let rest = &attributes[at + 1..];
-    let shape: (&[&[u8]], usize) = match &attributes[at].1[..] {
-        b"save_endp" => (&[b"ttl", b"label", b"property"], 0),
-        b"find_endp" => (&[b"label"], 1),
-        b"save_dest" => (&[b"ttl", b"label", b"property", b"label"], 0),
-        b"find_dest" => (&[b"label"], 2),
+    let value = |index: usize| rest[index].1.clone();
+    let shape: (&[&[u8]], &[&[u8]]) = match &attributes[at].1[..] {
+        b"save_endp" => (&[b"ttl", b"label", b"property"], &[]),
+        b"find_endp" => (&[b"label"], &[b"property"]),
+        b"save_dest" => (&[b"ttl", b"label", b"property", b"label"], &[]),
+        b"find_dest" => (&[b"label"], &[b"property", b"property"]),
+        b"save" if inline => (&[b"ttl", b"label", b"property", b"label", b"property"], &[]),
+        b"find" if inline => {
+            let is_sound =
+                (1..=65).contains(&rest.len()) && rest.iter().all(|(name, _)| name == b"label");
+            return if is_sound {
+                Meaning::Request(Asked::Find {
+                    destination: value(0),
+                    endpoints: (1..rest.len()).map(value).collect(),
+                })
+            } else {
+                Meaning::Malformed(&[b"label", b"property", b"property"])
+            };
+        }
+        b"inline" => return Meaning::Request(Asked::Inline),
         b"take_over" => return Meaning::Request(Asked::TakeOver),
         _ => return Meaning::Unknown,
     };
-    let (names, properties) = shape;
+    let (names, answer) = shape;
     let fits = rest.len() >= names.len()
         && rest
             .iter()
             .zip(names)
             .all(|((name, _), wanted)| name == wanted);
     if !fits {
-        return Meaning::Malformed(properties);
+        return Meaning::Malformed(answer);
     }
-    let value = |index: usize| rest[index].1.clone();
     if names.len() == 1 {
-        return Meaning::Request(match properties {
+        return Meaning::Request(match answer.len() {
             1 => Asked::FindEndpoint(value(0)),
             _ => Asked::FindDestination(value(0)),
         });
     }
     let Some(ttl) = ttl(&rest[0].1, &rest[names.len()..]) else {
-        return Meaning::Malformed(properties);
+        return Meaning::Malformed(answer);
     };
-    Meaning::Request(if names.len() == 3 {
-        Asked::SaveEndpoint {
+    Meaning::Request(match names.len() {
+        3 => Asked::SaveEndpoint {
             ttl,
             endpoint: value(1),
             property: value(2),
-        }
-    } else {
-        Asked::SaveDestination {
+        },
+        4 => Asked::SaveDestination {
             ttl,
             destination: value(1),
             property: value(2),
             endpoint: value(3),
-        }
+        },
+        _ => Asked::Save {
+            ttl,
+            destination: value(1),
+            destination_property: value(2),
+            endpoint: value(3),
+            property: value(4),
+        },
     })
 }
 

@@ -99,6 +99,8 @@ struct Stream {
     room: usize,
     /// The peer sends nothing more.
     ended: bool,
+    /// It is not to send anything more.
+    deaf: bool,
     /// The peer closed with unread data, or pulled the plug.
     reset: bool,
     /// A reset discards what was not read.
@@ -212,6 +214,15 @@ impl World {
         self.wake(socket);
     }
 
+    /// Whoever writes to this socket from now on is told that nobody will read it.
+    pub fn hear_no_more(&mut self, socket: Socket) {
+        let stream = self.stream_mut(socket);
+        (stream.ended, stream.deaf) = (true, true);
+        let peer = stream.peer;
+        self.wake(socket);
+        self.wake(peer);
+    }
+
     /// The connection of this socket breaks.
     pub fn reset(&mut self, socket: Socket) {
         let stream = self.stream_mut(socket);
@@ -264,7 +275,7 @@ impl World {
         passed: &[Socket],
     ) -> Result<usize, Failure> {
         let peer = self.stream(from).peer;
-        if !self.is_open(peer) || self.stream(from).reset {
+        if !self.is_open(peer) || self.stream(peer).deaf || self.stream(from).reset {
             return Err(Failure::Lost);
         }
         let stream = self.stream_mut(peer);

@@ -6,7 +6,7 @@ use scache_engine::{Complaint, End, Failure, Transport};
 use scache_proto::limits;
 
 use super::handoffs::HandOff;
-use super::{Oracle, RELIEF};
+use super::{Draining, Oracle, RELIEF};
 use crate::model::{Bound, Entry};
 use crate::session::{Session, State, Step};
 use crate::trace::{Asked, Event, Got};
@@ -24,20 +24,25 @@ pub struct Peer {
     refusals: u32,
     /// How often it was read from in this pass.
     reads: u32,
+    /// How much was carried out for it in this pass.
+    carried: usize,
+    /// The rest of what it said has to wait for others.
+    pub is_owed: bool,
+    /// Everything that it said was read.
+    ended: bool,
 }
 
 /// How often one client may be read from in a pass: a turn for its events, one as the last was cut short,
 /// and one as there may be room again.
 const READS: u32 = 3 * 16;
 
+/// How much may be done for one client before others have their turn.
+const EVENTS: usize = 256;
+
 impl Peer {
     /// How many descriptors the engine has on its account.
     pub fn descriptors(&self) -> usize {
-        let handed_out = matches!(
-            self.session.state,
-            State::AwaitDummy(_) | State::AwaitReceipt(_)
-        );
-        1 + self.session.held().count() + usize::from(handed_out)
+        1 + self.session.descriptors()
     }
 
     /// It is tried again, and not over and over.
@@ -98,6 +103,9 @@ impl Oracle {
             retry_by: None,
             refusals: 0,
             reads: 0,
+            carried: 0,
+            is_owed: false,
+            ended: false,
         };
         self.peers.insert(fd, peer);
     }
@@ -109,7 +117,10 @@ impl Oracle {
         assert!(!peer.must_go, "it is read from though it has to go");
         peer.retry_by = None;
         match result {
-            Ok((bytes, _)) if bytes.is_empty() => peer.must_go = true,
+            Ok((bytes, _)) if bytes.is_empty() => {
+                peer.must_go = true;
+                peer.ended = true;
+            }
             Ok((bytes, got)) => {
                 peer.session.read(self.now, bytes, *got);
                 peer.reads += 1;
@@ -139,9 +150,9 @@ impl Oracle {
         trace: &[Event],
         asked: &Asked,
     ) {
-        self.releases.assert_empty();
+        self.assert_nothing_leaves();
         let fd = self.current.expect("a request of nobody");
-        let descriptor = match self.peer(fd).session.step() {
+        let descriptor = match self.step(fd) {
             Step::Request(expected, descriptor) if expected == *asked => descriptor,
             other => panic!("{asked:?} is carried out, not {other:?}"),
         };
@@ -153,7 +164,7 @@ impl Oracle {
         let (watch, blinded) = (self.settings.watch, &self.blinded);
         let judge = |fd: Fd| Self::judge(watch, blinded, world, fd, &(index..next));
         if *asked == Asked::TakeOver {
-            self.asked_to_take_over(world, fd);
+            self.asked_to_take_over(world, fd, &trace[index..next]);
             return;
         }
         if let Some(saved) = descriptor
@@ -171,7 +182,26 @@ impl Oracle {
                 ttl,
                 endpoint,
                 property,
+            }
+            | Asked::Save {
+                ttl,
+                endpoint,
+                property,
+                ..
             } => {
+                if let Asked::Save {
+                    destination,
+                    destination_property,
+                    ..
+                } = asked
+                {
+                    self.cache.bind(Bound {
+                        destination: destination.clone(),
+                        endpoint: endpoint.clone(),
+                        property: destination_property.clone(),
+                        deadline: self.cache.deadline(self.now, *ttl),
+                    });
+                }
                 let saved = descriptor.expect("saved without a descriptor");
                 let socket = world.former_socket(saved);
                 world.given.remove(&socket);
@@ -202,33 +232,61 @@ impl Oracle {
             }
             Asked::FindEndpoint(endpoint) => {
                 match self.cache.find_endpoint(endpoint, &judge, &mut dead) {
-                    Some(entry) => self.peer(fd).session.hand_out(entry, None),
-                    None => self.peer(fd).session.reply(2, &[b""]),
+                    Some(entry) => self.peer(fd).session.hand_out(entry, None, false),
+                    None => self.peer(fd).session.refuse(2, &[b"property"]),
                 }
             }
             Asked::FindDestination(destination) => {
                 match self.cache.find_destination(destination, &judge, &mut dead) {
                     Some((entry, property)) => {
-                        self.peer(fd).session.hand_out(entry, Some(&property));
+                        self.peer(fd)
+                            .session
+                            .hand_out(entry, Some(&property), false);
                     }
-                    None => self.peer(fd).session.reply(2, &[b"", b""]),
+                    None => self.peer(fd).session.refuse(2, &[b"property", b"property"]),
                 }
             }
-            Asked::TakeOver => {}
+            Asked::Find {
+                destination,
+                endpoints,
+            } => {
+                let through = self.cache.find_destination(destination, &judge, &mut dead);
+                let found = through.or_else(|| {
+                    endpoints.iter().find_map(|endpoint| {
+                        let entry = self.cache.find_endpoint(endpoint, &judge, &mut dead)?;
+                        Some((entry, Vec::new()))
+                    })
+                });
+                let session = &mut self.peer(fd).session;
+                match found {
+                    Some((entry, property)) => session.hand_out(entry, Some(&property), true),
+                    None => session.refuse(2, &[b"label", b"property", b"property"]),
+                }
+            }
+            Asked::Inline | Asked::TakeOver => panic!("{asked:?} is not for the cache"),
         }
         self.releases.expire(expired);
         self.releases.push_all(dead);
     }
 
-    fn asked_to_take_over(&mut self, world: &World, fd: Fd) {
+    fn asked_to_take_over(&mut self, world: &World, fd: Fd, look: &[Event]) {
         let user = world.user(world.former_socket(fd));
         let may = user.is_some_and(|user| user == 0 || user == self.settings.own_user);
+        // Who has gone since takes nothing over.
+        let waits = look.iter().all(|event| {
+            let Event::Peek { fd: at, result, .. } = event else {
+                return true;
+            };
+            *at != fd || !matches!(result, Ok(0) | Err(Failure::Lost))
+        });
         if !may {
             self.expected.push(Complaint::MayNotTakeOver);
-        } else if self.settings.hand_over && self.end.is_none() {
+        }
+        let does = may && waits && self.settings.hand_over;
+        if does && self.end.is_none() {
             self.asked_to_end = Some(End::Succession);
         }
-        let status = if may && self.settings.hand_over { 0 } else { 2 };
+        let status = if does { 0 } else { 2 };
         self.peer(fd).session.reply(status, &[]);
     }
 
@@ -248,17 +306,13 @@ impl Oracle {
         self.current = Some(fd);
         self.nothing_is_left_undone(fd);
         let peer = self.peers.get_mut(&fd).unwrap();
-        let (expected, rides) = peer.session.to_write();
+        let (expected, rider) = peer.session.to_write();
         assert_eq!(
             bytes.escape_ascii().to_string(),
             expected.escape_ascii().to_string(),
             "not what the client is to be told"
         );
-        let handed_out = match &peer.session.state {
-            State::AwaitReceipt(entry) if rides => Some(entry.fd),
-            _ => None,
-        };
-        assert_eq!(passed, handed_out, "not the connection that was found");
+        assert_eq!(passed, rider, "not the connection that was found");
         peer.retry_by = None;
         match result {
             Ok(written) => {
@@ -284,7 +338,7 @@ impl Oracle {
     /// The log is told of what a client did.
     pub(super) fn client_is_told(&mut self, complaint: Complaint) {
         let fd = self.current.expect("a complaint of nobody");
-        match self.peer(fd).session.step() {
+        match self.step(fd) {
             Step::Refused(expected) | Step::Broken(expected) if expected == complaint => {}
             Step::Declined(entry) if complaint == Complaint::CannotSend => {
                 self.put_back(entry);
@@ -301,7 +355,7 @@ impl Oracle {
         else {
             return false;
         };
-        match self.peer(client).session.step() {
+        match self.step(client) {
             Step::Delivered(entry) => entry.fd == fd,
             Step::Stuck => false,
             other => panic!("{fd} is closed, not {other:?}"),
@@ -348,7 +402,7 @@ impl Oracle {
     /// A client is parted from.
     fn part(&mut self, fd: Fd) {
         self.finish_turn();
-        self.releases.assert_empty();
+        self.assert_nothing_leaves();
         let any_busy = self.peers.values().any(|peer| peer.session.began.is_some())
             || !self.handoffs.is_empty();
         let peer = self.peers.remove(&fd).unwrap();
@@ -368,16 +422,38 @@ impl Oracle {
         }
         self.doomed.push(fd);
         self.doomed.extend(peer.session.held());
-        let unsent = peer.session.rides_at.is_some();
-        match peer.session.state {
-            State::AwaitDummy(entry) => self.put_back(entry),
-            State::AwaitReceipt(entry) if unsent => self.put_back(entry),
-            State::AwaitReceipt(entry) => self.doomed.push(entry.fd),
-            State::Idle | State::AwaitDescriptor { .. } => {}
+        let delivered = peer.session.delivered.iter().map(|entry| entry.fd);
+        self.doomed.extend(delivered);
+        if !peer.ended {
+            self.drains = Some(Draining::new(fd));
         }
+        match peer.session.state {
+            State::AwaitDummy(entry) => self.to_put_back.push_back(entry),
+            State::AwaitReceipt(entry) => self.doomed.push(entry.fd),
+            State::Idle | State::Sending | State::AwaitDescriptor { .. } => {}
+        }
+        // The last taken first, so that all are where they were.
+        let unsent = peer.session.riders.into_iter().rev();
+        self.to_put_back.extend(unsent.map(|(_, entry)| entry));
+        self.put_back_next();
         if self.peers.is_empty() && self.handoffs.is_empty() {
             self.idle_since = Some(self.now);
         }
+    }
+
+    /// Puts back what is to be put back, until somebody has to make room for it first.
+    pub(super) fn put_back_next(&mut self) {
+        while self.releases.is_empty()
+            && let Some(entry) = self.to_put_back.pop_front()
+        {
+            self.put_back(entry);
+        }
+    }
+
+    /// Everybody who had to go is gone.
+    pub(super) fn assert_nothing_leaves(&self) {
+        self.releases.assert_empty();
+        assert!(self.to_put_back.is_empty(), "not put back");
     }
 
     fn put_back(&mut self, mut entry: Entry) {
@@ -403,7 +479,8 @@ impl Oracle {
     }
 
     fn nothing_is_left_undone(&mut self, fd: Fd) {
-        if self.peer(fd).must_go {
+        let peer = self.peer(fd);
+        if peer.must_go || peer.session.broken || peer.carried >= EVENTS {
             return;
         }
         match self.peer(fd).session.step() {
@@ -417,8 +494,11 @@ impl Oracle {
         self.current = None;
         for fd in self.peers.keys().copied().collect::<Vec<_>>() {
             self.nothing_is_left_undone(fd);
-            self.peer(fd).refusals = 0;
-            self.peer(fd).reads = 0;
+            let peer = self.peer(fd);
+            peer.is_owed = peer.carried >= EVENTS && !peer.session.is_stuck();
+            peer.refusals = 0;
+            peer.reads = 0;
+            peer.carried = 0;
             let peer = &self.peers[&fd];
             assert!(!peer.must_go && !peer.session.broken, "{fd} is still here");
             let deadline = self.request_deadline(peer);
@@ -428,6 +508,15 @@ impl Oracle {
 
     pub(super) fn request_deadline(&self, peer: &Peer) -> Option<Instant> {
         Some(peer.session.began? + self.settings.request_timeout)
+    }
+
+    /// The next thing that is done for a client.
+    fn step(&mut self, fd: Fd) -> Step {
+        let peer = self.peer(fd);
+        let step = peer.session.step();
+        peer.carried += usize::from(!matches!(step, Step::Stuck));
+        assert!(peer.carried <= 3 * EVENTS, "others have to wait");
+        step
     }
 
     fn peer(&mut self, fd: Fd) -> &mut Peer {

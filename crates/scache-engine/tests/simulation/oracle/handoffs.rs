@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use scache_engine::{Complaint, Failure};
 
-use super::Oracle;
+use super::{Draining, Oracle};
 use crate::trace::Got;
 use crate::wire::{Found, next_list};
 use crate::world::Fd;
@@ -97,6 +97,7 @@ impl Oracle {
         let finishes = self.finish_by().is_some_and(|at| at <= self.now);
         let handoff = self.handoffs.remove(&fd).unwrap();
         self.doomed.push(fd);
+        self.drains = Some(Draining::new(fd));
         if handoff.outcome == Some(Outcome::Complete)
             && let Some(connection) = handoff.connection
         {

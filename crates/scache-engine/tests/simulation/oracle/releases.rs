@@ -1,7 +1,7 @@
 //! Connections that leave the cache other than by being taken: who, why, and whether goodbye is said.
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use scache_engine::Failure;
 use scache_store::Reason;
@@ -49,6 +49,10 @@ impl Releases {
         self.announced = Some((endpoint.to_vec(), reason, said.to_vec()));
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.announced.is_none() && self.leaving.is_empty() && self.choices.is_empty()
+    }
+
     pub fn assert_empty(&self) {
         assert!(self.announced.is_none(), "told, and nothing done");
         assert!(self.leaving.is_empty(), "not released: {:?}", self.leaving);
@@ -67,6 +71,9 @@ pub struct Parting {
 
 /// How often an answer has to be read from at least, before it is too long.
 const READS: usize = 16;
+
+/// How long answers are waited for at the end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 impl Parting {
     pub fn is_answered(&self) -> bool {
@@ -119,15 +126,31 @@ impl Oracle {
             return;
         }
         let limit = self.settings.parting_limit.max(1);
-        while self.leaving.is_none() && self.partings.len() >= limit {
-            self.doomed.push(self.partings.remove(0).fd);
-        }
+        // Of those that are to be given up at the same instant any may be.
+        let makes_room = self.leaving.is_none() && self.partings.len() >= limit;
+        self.surplus += usize::from(makes_room);
         self.partings.push(Parting {
             fd,
-            deadline: self.now + self.settings.goodbye_timeout,
+            deadline: self.now + self.patience(),
             reads: 0,
             answered: false,
         });
+    }
+
+    /// How long the answer to a goodbye is waited for.
+    fn patience(&self) -> Duration {
+        let patience = self.settings.goodbye_timeout;
+        match self.leaving {
+            Some(_) => patience.min(LAST_ANSWERS),
+            None => patience,
+        }
+    }
+
+    /// From now on there is no time for more than the last answers.
+    pub(super) fn hurry(&mut self) {
+        for parting in &mut self.partings {
+            parting.deadline = parting.deadline.min(self.now + LAST_ANSWERS);
+        }
     }
 
     pub(super) fn parting_received(&mut self, fd: Fd, result: &Result<(Vec<u8>, Got), Failure>) {
@@ -149,6 +172,10 @@ impl Oracle {
     pub(super) fn closed(&mut self, world: &World, fd: Fd) {
         if let Some(at) = self.doomed.iter().position(|other| *other == fd) {
             self.doomed.remove(at);
+            if self.drains.as_ref().is_some_and(|drains| drains.fd == fd) {
+                let drains = self.drains.take().unwrap();
+                assert!(drains.is_over, "{fd} was not read to its end");
+            }
         } else if let Some((entry, reason)) = self.resolve(world, fd) {
             let is_blind = self.blinded.iter().any(|(_, other, _)| *other == fd);
             let alive = world.health(world.former_socket(fd)) == Health::Alive;
@@ -159,7 +186,13 @@ impl Oracle {
             self.releases.unwaited = None;
         } else if let Some(at) = self.partings.iter().position(|parting| parting.fd == fd) {
             let parting = self.partings.remove(at);
-            let makes_room = at == 0 && self.room > 0;
+            let mut others = self.partings.iter();
+            let is_first = others.all(|other| other.deadline >= parting.deadline);
+            if is_first && self.surplus > 0 {
+                self.surplus -= 1;
+                return;
+            }
+            let makes_room = is_first && self.room > 0;
             if !(parting.answered || parting.deadline <= self.now || parting.reads >= READS) {
                 assert!(makes_room, "the answer of {fd} was not waited for");
                 self.room -= 1;

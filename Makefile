@@ -1,13 +1,14 @@
 # make run     build scached and start it in the foreground
 # make test    every test, against the real Postfix (fetched below target/ if need be)
 # make check   formatting, lints, documentation
+# make sim     more of the simulation: SEEDS=10000 STEPS=20000, or SEED=… to run one again
 # make faults  what faults do to stock scache and to ours, measured
 # make demo    a real Postfix with stock scache, then with ours, side by side
 # make bench   processor time per cycle of requests: stock, ours, ours without watching
 
 CARGO ?= cargo
 
-.PHONY: build run test check demo bench faults
+.PHONY: build run test check sim demo bench faults
 
 build:
 	$(CARGO) build --locked --release --bins
@@ -24,6 +25,13 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-features --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps
+
+# Built apart from what is released: with checks, and quickly.
+sim:
+	SCACHE_SIM_SEEDS=$(or $(SEEDS),10000) SCACHE_SIM_STEPS=$(or $(STEPS),20000) \
+	$(if $(SEED),SCACHE_SIM_SEED=$(SEED)) CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
+	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+	$(CARGO) test --locked --release --target-dir target/sim -p scache-engine --test simulation -- --nocapture
 
 demo:
 	$(CARGO) build --locked --release --workspace --bins

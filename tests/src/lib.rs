@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod fake_master;
 pub mod instance;
 pub mod maillog;
+pub mod openssl;
 mod private_dev;
 pub mod process;
 pub mod redis;

@@ -7,11 +7,10 @@ mod kill;
 mod mute;
 mod reload;
 
-use std::process::Command;
-
 use scache_tests::fake_master::stock;
 use scache_tests::instance::{Instance, Setup};
 use scache_tests::maillog::{Interval, Maillog};
+use scache_tests::openssl::openssl;
 use tempfile::TempDir;
 
 /// Every line that scache(8) logged has exactly the form that log parsers know; gives what the lines say.
@@ -29,7 +28,7 @@ fn receiver() -> Setup {
 fn receiver_with_tls() -> (Setup, TempDir) {
     let directory = tempfile::tempdir().expect("a directory");
     let [key, certificate] = ["key.pem", "certificate.pem"].map(|name| directory.path().join(name));
-    let made = Command::new("openssl")
+    let made = openssl()
         .args([
             "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
         ])
@@ -41,7 +40,7 @@ fn receiver_with_tls() -> (Setup, TempDir) {
         .output();
     assert!(
         made.is_ok_and(|made| made.status.success()),
-        "no certificate: install the package openssl"
+        "openssl makes no certificate"
     );
     let setup = receiver()
         .parameter("smtpd_tls_security_level", "may")

@@ -5,22 +5,23 @@
 //! room), it looks at the choice and checks that it was allowed.
 
 mod clients;
+mod departures;
 mod handoffs;
 mod releases;
+mod rest;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use scache_engine::{Complaint, End, Failure, Settings, Transport};
-use scache_store::Counts;
 
 use crate::leaving::Leaving;
 use crate::model::{Cache, Entry};
 use crate::oracle::clients::Peer;
 use crate::oracle::handoffs::HandOff;
-use crate::oracle::releases::{Parting, Releases, reason};
+use crate::oracle::releases::{Parting, Releases};
 use crate::trace::{Event, Got};
-use crate::world::{Fd, Health, World};
+use crate::world::{Fd, World};
 
 /// What an engine has to do, as far as it has come.
 #[derive(Debug)]
@@ -89,9 +90,6 @@ impl Draining {
 
 /// What failed has to be tried again within this time.
 pub const RELIEF: Duration = Duration::from_millis(100);
-
-/// How long a connection may idle without being watched.
-const YOUTH: Duration = Duration::from_millis(50);
 
 /// How much longer a process that ends may wait for clients than it promises.
 const LAST_PASS: Duration = Duration::from_millis(5);
@@ -329,56 +327,6 @@ impl Oracle {
         self.ended_at.get_or_insert(self.now);
     }
 
-    /// What has to be true when a pass is over.
-    pub fn end_pass(&mut self, world: &World, counts: Counts, clients: usize, phase_is_over: bool) {
-        self.assert_nothing_leaves();
-        self.end_turns();
-        assert!(self.expected.is_empty(), "not told: {:?}", self.expected);
-        assert!(self.doomed.is_empty(), "not closed: {:?}", self.doomed);
-        assert_eq!(std::mem::take(&mut self.timeouts), 0, "told without reason");
-        assert_eq!(self.surplus, 0, "too many answers are awaited");
-        self.room = 0;
-        self.accept_failed = false;
-        // Bindings go without a word, and connections that expired have gone with one.
-        let overdue = self.cache.expire(self.now);
-        assert!(overdue.is_empty(), "still cached: {overdue:?}");
-        let endpoints = self.cache.entries.iter().map(|entry| &entry.endpoint);
-        let destinations = self.cache.bindings.iter().map(|bound| &bound.destination);
-        let expected = Counts {
-            destinations: destinations
-                .collect::<std::collections::BTreeSet<_>>()
-                .len(),
-            endpoints: endpoints.collect::<std::collections::BTreeSet<_>>().len(),
-            connections: self.cache.entries.len(),
-            bindings: self.cache.bindings.len(),
-        };
-        assert_eq!(counts, expected);
-        assert_eq!(clients, self.peers.len() + self.handoffs.len());
-        assert!(clients <= self.settings.client_limit.max(1));
-        let mut handoffs = self.handoffs.values();
-        assert!(handoffs.all(|handoff| handoff.deadline > self.now));
-        for parting in &self.partings {
-            assert!(parting.deadline > self.now, "the answer is still awaited");
-            assert!(!parting.is_answered(), "{parting:?} is still open");
-        }
-        let of_leaving = self.leaving.as_ref().map_or(0, Leaving::descriptors);
-        let of_peers: usize = self.peers.values().map(Peer::descriptors).sum();
-        let of_handoffs: usize = self.handoffs.values().map(HandOff::descriptors).sum();
-        let open = usize::from(self.listener.is_some())
-            + self.cache.entries.len()
-            + self.partings.len()
-            + of_leaving
-            + of_peers
-            + of_handoffs;
-        assert_eq!(
-            world.processes[self.process].open, open,
-            "leaked descriptors"
-        );
-        if phase_is_over {
-            assert_eq!(open, 0, "something is left");
-        }
-    }
-
     fn complained(&mut self, complaint: Complaint) {
         if let Some(at) = self.expected.iter().position(|other| *other == complaint) {
             self.expected.remove(at);
@@ -445,48 +393,5 @@ impl Oracle {
             self.leaving = Some(Leaving::new(Vec::new(), Vec::new(), self.now, false));
             self.releases.clear(entries);
         }
-    }
-
-    /// What has to be true when everything has come to rest.
-    pub fn assert_settled(&self, world: &World) {
-        for (fd, peer) in &self.peers {
-            let socket = world.socket(*fd);
-            assert_eq!(world.queued(socket), 0, "client {fd} is not listened to");
-            assert!(
-                world.health(socket) == Health::Alive,
-                "client {fd} is gone and still here"
-            );
-            let is_full = world.room(socket) == 0;
-            assert!(peer.is_answered() || is_full, "client {fd} has no answer");
-            assert!(!peer.is_owed, "client {fd} has to wait");
-        }
-        for entry in &self.cache.entries {
-            let dead = reason(&world.health(world.socket(entry.fd)));
-            assert!(
-                dead.is_none()
-                    || entry.excused
-                    || entry.since + YOUTH > self.now
-                    || !self.settings.watch,
-                "{entry:?} is dead and still here: {dead:?}"
-            );
-        }
-        for parting in &self.partings {
-            let health = world.health(world.socket(parting.fd));
-            assert!(
-                health == Health::Alive || !world.is_watched(parting.fd),
-                "{parting:?} has answered"
-            );
-        }
-        for fd in self.handoffs.keys() {
-            let health = world.health(world.socket(*fd));
-            assert!(
-                health == Health::Alive,
-                "{fd} is not listened to: {health:?}"
-            );
-        }
-        assert!(
-            self.end.is_some() || self.is_full() || world.waiting_clients() == 0,
-            "clients wait to be accepted"
-        );
     }
 }

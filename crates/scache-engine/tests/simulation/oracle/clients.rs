@@ -6,9 +6,9 @@ use scache_engine::{Complaint, End, Failure, Transport};
 use scache_proto::limits;
 
 use super::handoffs::HandOff;
-use super::{Draining, Oracle, RELIEF};
+use super::{Oracle, RELIEF};
 use crate::model::{Bound, Entry};
-use crate::session::{Session, State, Step};
+use crate::session::{Session, Step};
 use crate::trace::{Asked, Event, Got};
 use crate::world::{Fd, World};
 
@@ -16,8 +16,8 @@ use crate::world::{Fd, World};
 pub struct Peer {
     pub session: Session,
     /// It is gone, or the kernel has no place for it.
-    must_go: bool,
-    may_go: bool,
+    pub must_go: bool,
+    pub may_go: bool,
     /// When what failed is to be tried again.
     pub retry_by: Option<Instant>,
     /// How often the kernel had no room in this pass.
@@ -29,7 +29,7 @@ pub struct Peer {
     /// The rest of what it said has to wait for others.
     pub is_owed: bool,
     /// Everything that it said was read.
-    ended: bool,
+    pub ended: bool,
 }
 
 /// How often one client may be read from in a pass: a turn for its events, one as the last was cut short,
@@ -307,10 +307,11 @@ impl Oracle {
         self.nothing_is_left_undone(fd);
         let peer = self.peers.get_mut(&fd).unwrap();
         let (expected, rider) = peer.session.to_write();
-        assert_eq!(
-            bytes.escape_ascii().to_string(),
-            expected.escape_ascii().to_string(),
-            "not what the client is to be told"
+        assert!(
+            bytes == expected,
+            "\"{}\", and not \"{}\"",
+            bytes.escape_ascii(),
+            expected.escape_ascii()
         );
         assert_eq!(passed, rider, "not the connection that was found");
         peer.retry_by = None;
@@ -359,113 +360,6 @@ impl Oracle {
             Step::Delivered(entry) => entry.fd == fd,
             Step::Stuck => false,
             other => panic!("{fd} is closed, not {other:?}"),
-        }
-    }
-
-    pub(super) fn watched(&mut self, fd: Fd, result: Result<(), Failure>) {
-        if result.is_ok() {
-            return;
-        }
-        if let Some(peer) = self.peers.get_mut(&fd) {
-            peer.may_go = true;
-            self.room += 1;
-            self.accept_failed = true;
-        } else if let Some(handoff) = self.handoffs.get_mut(&fd) {
-            handoff.may_go = true;
-            self.room += 1;
-            self.accept_failed = true;
-        } else if let Some(entry) = self.cache.entries.iter_mut().find(|entry| entry.fd == fd) {
-            entry.excused = true;
-        } else if let Some(leaving) = self.leaving_on(fd) {
-            leaving.disconnected();
-            self.doomed.push(fd);
-        }
-    }
-
-    pub(super) fn unwatched(&mut self, fd: Fd) {
-        let now = self.now;
-        if self.listener == Some(fd) {
-            assert!(self.end.is_some(), "it stops listening");
-            self.listener = None;
-            self.doomed.push(fd);
-        } else if self.peers.contains_key(&fd) {
-            self.part(fd);
-        } else if self.handoffs.contains_key(&fd) {
-            self.hand_off_is_over(fd);
-        } else if let Some(leaving) = self.leaving_on(fd) {
-            let (released, doomed) = leaving.close(now);
-            self.releases.push_all(released);
-            self.doomed.extend(doomed);
-        }
-    }
-
-    /// A client is parted from.
-    fn part(&mut self, fd: Fd) {
-        self.finish_turn();
-        self.assert_nothing_leaves();
-        let any_busy = self.peers.values().any(|peer| peer.session.began.is_some())
-            || !self.handoffs.is_empty();
-        let peer = self.peers.remove(&fd).unwrap();
-        let late = self
-            .request_deadline(&peer)
-            .is_some_and(|at| at <= self.now);
-        let finishes = self
-            .finish_by()
-            .is_some_and(|at| !any_busy || at <= self.now);
-        if late && self.timeouts > 0 {
-            self.timeouts -= 1;
-        } else {
-            assert!(
-                peer.must_go || peer.may_go || peer.session.broken || finishes,
-                "client {fd} is parted from without reason"
-            );
-        }
-        self.doomed.push(fd);
-        self.doomed.extend(peer.session.held());
-        let delivered = peer.session.delivered.iter().map(|entry| entry.fd);
-        self.doomed.extend(delivered);
-        if !peer.ended {
-            self.drains = Some(Draining::new(fd));
-        }
-        match peer.session.state {
-            State::AwaitDummy(entry) => self.to_put_back.push_back(entry),
-            State::AwaitReceipt(entry) => self.doomed.push(entry.fd),
-            State::Idle | State::Sending | State::AwaitDescriptor { .. } => {}
-        }
-        // The last taken first, so that all are where they were.
-        let unsent = peer.session.riders.into_iter().rev();
-        self.to_put_back.extend(unsent.map(|(_, entry)| entry));
-        self.put_back_next();
-        if self.peers.is_empty() && self.handoffs.is_empty() {
-            self.idle_since = Some(self.now);
-        }
-    }
-
-    /// Puts back what is to be put back, until somebody has to make room for it first.
-    pub(super) fn put_back_next(&mut self) {
-        while self.releases.is_empty()
-            && let Some(entry) = self.to_put_back.pop_front()
-        {
-            self.put_back(entry);
-        }
-    }
-
-    /// Everybody who had to go is gone.
-    pub(super) fn assert_nothing_leaves(&self) {
-        self.releases.assert_empty();
-        assert!(self.to_put_back.is_empty(), "not put back");
-    }
-
-    fn put_back(&mut self, mut entry: Entry) {
-        self.releases.assert_empty();
-        let expired = self.cache.expire(self.now);
-        self.releases.expire(expired);
-        if entry.deadline <= self.now {
-            self.releases.expire(vec![entry]);
-        } else {
-            entry.since = self.now;
-            let evicted = self.cache.put_back(entry);
-            self.releases.choose(evicted);
         }
     }
 

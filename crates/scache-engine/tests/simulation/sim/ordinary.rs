@@ -100,7 +100,7 @@ impl Sim {
         let end = self.world.borrow().now + time;
         loop {
             let mut world = self.world.borrow_mut();
-            world.patience = Duration::from_millis(5);
+            world.patience = Duration::from_millis(12);
             if world.now >= end {
                 return;
             }

@@ -25,6 +25,8 @@ pub(crate) struct Client<D> {
     session: Session<D, HandedOut<D>>,
     served: bool,
     awaits_writable: bool,
+    /// Not all that it asked for was carried out.
+    is_behind: bool,
     /// Its end was read.
     ended: bool,
 }
@@ -75,6 +77,7 @@ impl<D> Client<D> {
             session: Session::new(announce, request_timeout),
             served: false,
             awaits_writable: false,
+            is_behind: false,
             ended: false,
         }
     }
@@ -94,6 +97,13 @@ impl<D> Client<D> {
         turn: &mut Turn<'_, '_, K, H>,
         ended: bool,
     ) -> Next {
+        // More is read only when that is done, so that it cannot pile up, and before the end is seen.
+        if self.is_behind {
+            let next = self.answer(turn);
+            if !matches!(next, Next::Readable | Next::Writable) {
+                return next;
+            }
+        }
         for _ in 0..READS_PER_TURN {
             let (bytes, descriptors) = match turn.pass.kernel.receive(&self.socket, turn.buffer) {
                 Ok((0, _)) => {
@@ -205,6 +215,7 @@ impl<D> Client<D> {
         turn: &mut Turn<'_, '_, K, H>,
     ) -> Carried {
         let Turn { pass, cache, .. } = turn;
+        self.is_behind = false;
         while turn.requests > 0 {
             let Some(event) = self.session.poll_event() else {
                 return Carried::All;
@@ -246,6 +257,7 @@ impl<D> Client<D> {
                 }
             }
         }
+        self.is_behind = true;
         Carried::Enough
     }
 

@@ -186,7 +186,10 @@ impl Oracle {
                     self.parting_received(*fd, result);
                 }
             }
-            Event::Request(asked) => self.carry_out(world, index, trace, asked),
+            Event::Request(asked) => {
+                self.take_up(&trace[index..]);
+                self.carry_out(world, index, trace, asked);
+            }
             Event::Send {
                 fd,
                 bytes,
@@ -209,7 +212,10 @@ impl Oracle {
                 drains.expect("it is still listened to").is_told = true;
             }
             Event::Close(fd) => self.closed(world, *fd),
-            Event::Complaint(complaint) => self.complained(*complaint),
+            Event::Complaint(complaint) => {
+                self.take_up(&trace[index..]);
+                self.complained(*complaint);
+            }
             Event::Released {
                 endpoint,
                 reason,

@@ -137,6 +137,9 @@ impl Requests {
 
     /// One request with all that belongs to it, or something like it.
     pub fn pipelined(&mut self, world: &mut World, own: Socket, inline: &mut bool) -> Vec<Piece> {
+        if self.random.u8(0..200) == 0 {
+            return vec![self.many()];
+        }
         let asked = match self.random.u8(0..60) {
             0 => Asked::TakeOver,
             // What it may not ask for.
@@ -166,6 +169,26 @@ impl Requests {
             join(&mut pieces);
         }
         pieces
+    }
+
+    /// More in one go than is carried out in one turn.
+    fn many(&mut self) -> Piece {
+        let mut bytes = Vec::new();
+        for _ in 0..self.random.usize(200..800) {
+            let asked = if self.random.bool() {
+                // Nothing is cached there, so nothing more belongs to the request.
+                Asked::FindEndpoint(b"never saved".to_vec())
+            } else {
+                Asked::SaveDestination {
+                    ttl: self.ttl(),
+                    destination: self.name(),
+                    property: self.property(),
+                    endpoint: self.name(),
+                }
+            };
+            bytes.extend(self.encode(&asked));
+        }
+        Piece::bytes(bytes)
     }
 
     /// The byte behind a save, with what it should carry or something else.

@@ -124,15 +124,26 @@ impl Session {
         (&self.out[..end], first.map(|(_, entry)| entry.fd))
     }
 
+    /// Whether this connection went to the client and is still open here.
+    pub fn has_sent(&self, fd: Fd) -> bool {
+        let delivered = self.delivered.front().is_some_and(|entry| entry.fd == fd);
+        delivered || matches!(&self.state, State::AwaitReceipt(entry) if entry.fd == fd)
+    }
+
     /// How many connections are in here: to be saved, and handed out.
     pub fn descriptors(&self) -> usize {
         let current = matches!(self.state, State::AwaitDummy(_) | State::AwaitReceipt(_));
         self.held().count() + usize::from(current) + self.riders.len() + self.delivered.len()
     }
 
-    /// Whether nothing is to be done before more is read or written.
-    pub fn is_stuck(&self) -> bool {
-        matches!(self.clone().step(), Step::Stuck)
+    /// Whether nothing is to be done before more is read or written, but what nobody is told of.
+    pub fn comes_to_rest(&mut self) -> bool {
+        let mut next = self.clone();
+        let rests = matches!(next.step(), Step::Stuck);
+        if rests {
+            *self = next;
+        }
+        rests
     }
 
     /// The descriptors that belong to nothing yet.

@@ -52,6 +52,11 @@ impl Peer {
         assert!(self.refusals < 5, "tried too often");
     }
 
+    /// Whether a turn of it was cut short.
+    fn may_be_owed(&self) -> bool {
+        self.is_owed || self.carried >= EVENTS
+    }
+
     pub fn is_answered(&self) -> bool {
         self.session.out.is_empty()
     }
@@ -115,6 +120,13 @@ impl Oracle {
         self.current = Some(fd);
         let peer = self.peers.get_mut(&fd).unwrap();
         assert!(!peer.must_go, "it is read from though it has to go");
+        if peer.may_be_owed() {
+            assert!(
+                peer.session.comes_to_rest(),
+                "it is read from while it is owed"
+            );
+            peer.is_owed = false;
+        }
         peer.retry_by = None;
         match result {
             Ok((bytes, _)) if bytes.is_empty() => {
@@ -306,6 +318,9 @@ impl Oracle {
         self.current = Some(fd);
         self.nothing_is_left_undone(fd);
         let peer = self.peers.get_mut(&fd).unwrap();
+        if peer.may_be_owed() && peer.session.to_write().0 != bytes {
+            assert!(peer.session.comes_to_rest(), "said too early");
+        }
         let (expected, rider) = peer.session.to_write();
         assert!(
             bytes == expected,
@@ -350,16 +365,40 @@ impl Oracle {
 
     /// A connection is closed that the client said it has. Whether it is so.
     pub(super) fn is_delivered(&mut self, fd: Fd) -> bool {
-        let Some(client) = self
-            .current
-            .filter(|client| self.peers.contains_key(client))
-        else {
+        let mut peers = self.peers.iter();
+        let Some((&client, _)) = peers.find(|(_, peer)| peer.session.has_sent(fd)) else {
             return false;
         };
+        if self.current != Some(client) {
+            self.finish_turn();
+            self.current = Some(client);
+        }
         match self.step(client) {
             Step::Delivered(entry) => entry.fd == fd,
             Step::Stuck => false,
             other => panic!("{fd} is closed, not {other:?}"),
+        }
+    }
+
+    /// What was left for later of what a client asked for is done without reading more from it. Whose it is shows
+    /// in what follows.
+    pub(super) fn take_up(&mut self, rest: &[Event]) {
+        if !self.peers.values().any(Peer::may_be_owed) {
+            return;
+        }
+        let current = self.current.and_then(|fd| self.peers.get_mut(&fd));
+        if current.is_some_and(|peer| peer.carried < EVENTS && !peer.session.comes_to_rest()) {
+            return;
+        }
+        let next = rest.iter().find_map(|event| match event {
+            Event::Send { fd, .. } | Event::Receive { fd, .. } | Event::Unwatch(fd) => {
+                self.peers.contains_key(fd).then_some(*fd)
+            }
+            _ => None,
+        });
+        if next != self.current && next.is_some_and(|fd| self.peers[&fd].may_be_owed()) {
+            self.finish_turn();
+            self.current = next;
         }
     }
 
@@ -389,7 +428,7 @@ impl Oracle {
         for fd in self.peers.keys().copied().collect::<Vec<_>>() {
             self.nothing_is_left_undone(fd);
             let peer = self.peer(fd);
-            peer.is_owed = peer.carried >= EVENTS && !peer.session.is_stuck();
+            peer.is_owed = peer.carried >= EVENTS && !peer.session.comes_to_rest();
             peer.refusals = 0;
             peer.reads = 0;
             peer.carried = 0;

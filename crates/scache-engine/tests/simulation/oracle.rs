@@ -213,7 +213,9 @@ impl Oracle {
             }
             Event::Close(fd) => self.closed(world, *fd),
             Event::Complaint(complaint) => {
-                self.take_up(&trace[index..]);
+                if let Complaint::Refused(_) | Complaint::Fault(_) = complaint {
+                    self.take_up(&trace[index..]);
+                }
                 self.complained(*complaint);
             }
             Event::Released {

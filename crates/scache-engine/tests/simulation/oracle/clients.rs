@@ -354,7 +354,12 @@ impl Oracle {
     /// The log is told of what a client did.
     pub(super) fn client_is_told(&mut self, complaint: Complaint) {
         let fd = self.current.expect("a complaint of nobody");
-        match self.step(fd) {
+        let mut step = self.step(fd);
+        if matches!(step, Step::Stuck) && self.peer(fd).may_be_owed() {
+            // What it came to rest with was not seen.
+            step = self.step(fd);
+        }
+        match step {
             Step::Refused(expected) | Step::Broken(expected) if expected == complaint => {}
             Step::Declined(entry) if complaint == Complaint::CannotSend => {
                 self.put_back(entry);

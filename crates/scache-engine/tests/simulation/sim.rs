@@ -215,12 +215,15 @@ impl Sim {
                 let process = self.engines[index].oracle.process;
                 let happened = self.engines[index].oracle.happened;
                 self.pass(index);
+                let is_same = |running: &Running| running.oracle.happened == happened;
                 is_quiet &= !self.world.borrow().has_events(process)
-                    && self
-                        .engines
-                        .get(index)
-                        .is_none_or(|running| running.oracle.happened == happened);
+                    && self.engines.get(index).is_none_or(is_same);
             }
+            // Those who had their pass may have been called by the others since.
+            let world = self.world.borrow();
+            let mut engines = self.engines.iter();
+            is_quiet &= engines.all(|running| !world.has_events(running.oracle.process));
+            drop(world);
             if is_quiet {
                 break;
             }

@@ -4,7 +4,7 @@
 # make sim     more of the simulation: SEEDS=10000 STEPS=20000, or SEED=… to run one again
 # make faults  what faults do to stock scache and to ours, measured
 # make demo    a real Postfix with stock scache, then with ours, side by side
-# make bench   processor time per cycle of requests: stock, ours, ours without watching
+# make bench   the same work for stock and for ours; writes docs/benchmarks.md (some ten minutes)
 
 CARGO ?= cargo
 

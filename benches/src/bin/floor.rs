@@ -1,0 +1,153 @@
+//! What the protocol costs by itself: a loop that makes the system calls that a client of the stock protocol
+//! makes necessary, and remembers one connection. It reads no configuration, checks nothing, trusts everybody.
+//!
+//! Started as master(8) starts scache(8), for `bench` only.
+
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, accept_with, recv, recvmsg, send, sendmsg,
+};
+use scache_sys::descriptors::adopt;
+
+const LISTENER: i32 = 6;
+const HELLO: &[u8] = b"protocol\0connection_cache_protocol\0\0";
+const DUMMY: &[u8] = b"dummy\0\0\0";
+const DONE: &[u8] = b"status\x000\0\0";
+const FAILED: &[u8] = b"status\x002\0property\0\0property\0\0\0";
+
+/// One client.
+struct Client {
+    socket: OwnedFd,
+    state: State,
+}
+
+enum State {
+    Idle,
+    AwaitDescriptor,
+    AwaitDummy,
+    /// Closed when the client has it.
+    AwaitReceipt(OwnedFd),
+}
+
+/// What is remembered: one connection, and what was saved with it.
+#[derive(Default)]
+struct Place {
+    connection: Option<OwnedFd>,
+    /// The reply to a find, ready to be sent.
+    reply: Vec<u8>,
+}
+
+fn main() -> Result<(), Errno> {
+    let listener = adopt(LISTENER).map_err(|_| Errno::BADF)?;
+    let poll = epoll::create(CreateFlags::CLOEXEC)?;
+    epoll::add(&poll, &listener, EventData::new_u64(0), EventFlags::IN)?;
+    let mut clients: Vec<Option<Client>> = vec![None];
+    let mut place = Place::default();
+    let mut buffer = vec![0; 4096];
+    let mut room = [MaybeUninit::uninit(); 64];
+    loop {
+        let (events, _) = epoll::wait(&poll, &mut room, None)?;
+        for event in events {
+            let number = event.data.u64() as usize;
+            if number == 0 {
+                let socket = accept_with(&listener, SocketFlags::CLOEXEC)?;
+                let data = EventData::new_u64(clients.len() as u64);
+                epoll::add(&poll, &socket, data, EventFlags::IN)?;
+                say(&socket, HELLO)?;
+                let state = State::Idle;
+                clients.push(Some(Client { socket, state }));
+            } else if let Some(client) = &mut clients[number]
+                && client.turn(&mut place, &mut buffer).is_none()
+            {
+                clients[number] = None;
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Reads once and answers. `None`: the client is gone.
+    fn turn(&mut self, place: &mut Place, buffer: &mut [u8]) -> Option<()> {
+        if let State::AwaitDescriptor = self.state {
+            place.connection = Some(take_descriptor(&self.socket)?);
+            self.state = State::Idle;
+            return say(&self.socket, DONE).ok();
+        }
+        let (_, bytes) = recv(&self.socket, &mut *buffer, RecvFlags::DONTWAIT).ok()?;
+        let mut list = buffer[..bytes].get(..).filter(|list| !list.is_empty())?;
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::AwaitDummy => {
+                let connection = place.connection.take()?;
+                give_descriptor(&self.socket, connection.as_fd())?;
+                self.state = State::AwaitReceipt(connection);
+                return Some(());
+            }
+            State::AwaitReceipt(connection) => {
+                drop(connection);
+                list = list.strip_prefix(DUMMY)?;
+            }
+            State::Idle | State::AwaitDescriptor => {}
+        }
+        if list.is_empty() {
+            return Some(());
+        }
+        let mut strings = list.split(|byte| *byte == 0).skip(1);
+        match strings.next()? {
+            b"save_dest" => say(&self.socket, DONE),
+            b"save_endp" => {
+                place.reply.clear();
+                place
+                    .reply
+                    .extend_from_slice(b"status\x000\0property\0\0property\0");
+                place.reply.extend_from_slice(strings.nth(5)?);
+                place.reply.extend_from_slice(b"\0\0");
+                self.state = State::AwaitDescriptor;
+                say(&self.socket, DUMMY)
+            }
+            _ if place.connection.is_some() => {
+                self.state = State::AwaitDummy;
+                say(&self.socket, &place.reply)
+            }
+            _ => say(&self.socket, FAILED),
+        }
+        .ok()
+    }
+}
+
+fn say(socket: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
+    send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(drop)
+}
+
+fn take_descriptor(socket: &OwnedFd) -> Option<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let mut byte = [0];
+    recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut byte)],
+        &mut control,
+        flags,
+    )
+    .ok()?;
+    control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
+        _ => None,
+    })
+}
+
+fn give_descriptor(socket: &OwnedFd, connection: BorrowedFd<'_>) -> Option<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let connection = [connection];
+    control.push(SendAncillaryMessage::ScmRights(&connection));
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let byte = std::io::IoSlice::new(&[0]);
+    sendmsg(socket, &[byte], &mut control, flags).ok().map(drop)
+}

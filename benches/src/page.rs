@@ -80,7 +80,6 @@ pub(crate) fn text(report: &Report) -> String {
 
 fn calls(report: &Report, text: &mut String) {
     if report.calls.is_empty() {
-        text.push_str("Not counted: strace(1) is missing, or may not trace.\n");
         return;
     }
     text.push_str("Counted by strace(1).\n\n| |");

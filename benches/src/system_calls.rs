@@ -25,6 +25,8 @@ impl Calls {
     }
 }
 
+const UNCOUNTED: &str = "System calls were not counted: strace(1) is missing, or may not trace.";
+
 /// Far beyond what strace(1) needs.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -41,9 +43,9 @@ pub(crate) fn run(scale: &Scale, report: &mut Report) {
         let name = contender.name;
         Some(Calls { name, by_name })
     });
-    // Without strace(1) there is nothing to say, and the page says so.
-    if let Some(calls) = counted.collect() {
-        report.set_calls(calls);
+    match counted.collect() {
+        Some(calls) => report.set_calls(calls),
+        None => report.note(UNCOUNTED.to_owned()),
     }
 }
 

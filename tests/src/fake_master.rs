@@ -149,80 +149,14 @@ impl FakeMaster {
         // Master keeps both ends of the flow pipe; a socket pair is read and written the same way.
         let (flow_read, flow_write) = UnixStream::pair().expect("the flow-control pipe");
         let (listening, listeners) = listen(&setup, root);
-<<<<<<< HEAD
         let flow = [flow_read.into(), flow_write.into()];
         let started = spawn(&setup, &setup.program, root, &flow, &listening);
         let mut master = Self {
             setup,
             child: started.child,
+            started: started.at,
             status_channel: None,
             notices: Arc::new(Mutex::new(Vec::new())),
-=======
-
-        let held = listening
-            .iter()
-            .map(|socket| socket.try_clone().expect("a copy of a listening socket"))
-            .collect();
-        let mut mappings = vec![
-            mapping(flow_read, 3),
-            mapping(flow_write, 4),
-            mapping(status_child, 5),
-        ];
-        for (number, socket) in (6..).zip(listening) {
-            mappings.push(mapping(socket, number));
-        }
-        let mut command = Command::new(&setup.program.path);
-        command
-            .args(setup.command_line())
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .env("TZ", "UTC")
-            .env("MAIL_CONFIG", root.join("etc"))
-            .env("GENERATION", &setup.generation)
-            .env("POSTLOG_SERVICE", &log_path)
-            .env("POSTLOG_HOSTNAME", "fake")
-            .stdout(Stdio::null())
-            .stderr(File::create(root.join("stderr")).expect("a file for standard error"))
-            .stdin(Stdio::null());
-        // Ours needs none of Postfix's libraries; the stock program does, also when SCACHE_PROGRAM names it.
-        command.env("LD_LIBRARY_PATH", Stock::locate().library_path());
-        let one_shot_client = setup.one_shot.then(|| {
-            let (client, server) = socketpair(
-                AddressFamily::UNIX,
-                SocketType::STREAM,
-                SocketFlags::CLOEXEC,
-                None,
-            )
-            .expect("a pair of sockets");
-            command.stdout(server.try_clone().expect("a copy of the socket"));
-            command.stdin(server);
-            Client::from(client)
-        });
-        command
-            .fd_mappings(mappings)
-            .expect("descriptors 3 and up are free for the child");
-        let started = Instant::now();
-        let child = command.spawn().unwrap_or_else(|error| {
-            panic!("cannot start {}: {error}", setup.program.path.display())
-        });
-        // The command owns copies of the child's ends; the status channel would never end while they are open.
-        drop(command);
-
-        let recorders = vec![
-            record_notices(
-                status_master
-                    .try_clone()
-                    .expect("a copy of the status channel"),
-                Arc::clone(&notices),
-            ),
-            record_log(Arc::clone(&log_socket), Arc::clone(&log)),
-        ];
-        Self {
-            child,
-            started,
-            status_channel: Some(status_master),
-            notices,
->>>>>>> 514f7e3 (Measure stock, ours and a floor with the same work, and write a page about it)
             log,
             log_socket,
             recorders,
@@ -287,6 +221,7 @@ impl FakeMaster {
         let root = self.directory.path();
         let started = spawn(&self.setup, program, root, &self.flow, &self.listening);
         self.child = started.child;
+        self.started = started.at;
         self.hold_status_channel(started.status_channel);
     }
 
@@ -363,16 +298,16 @@ impl FakeMaster {
         }
     }
 
-    /// The process id of what was started.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// When the process was about to be started.
     #[must_use]
     pub fn started(&self) -> Instant {
         self.started
+    }
+
+    /// The process id of what was started.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// The queue directory.
@@ -523,6 +458,7 @@ impl Drop for FakeMaster {
 
 struct Started {
     child: Child,
+    at: Instant,
     status_channel: UnixStream,
     one_shot_client: Option<Client>,
 }
@@ -578,6 +514,7 @@ fn spawn(
     command
         .fd_mappings(mappings)
         .expect("descriptors 3 and up are free for the child");
+    let at = Instant::now();
     let child = command
         .spawn()
         .unwrap_or_else(|error| panic!("cannot start {}: {error}", words[0].display()));
@@ -585,6 +522,7 @@ fn spawn(
     drop(command);
     Started {
         child,
+        at,
         status_channel,
         one_shot_client,
     }

@@ -52,7 +52,11 @@ fn main() -> Result<(), Errno> {
     let mut buffer = vec![0; 4096];
     let mut room = [MaybeUninit::uninit(); 64];
     loop {
-        let (events, _) = epoll::wait(&poll, &mut room, None)?;
+        let (events, _) = match epoll::wait(&poll, &mut room, None) {
+            // A debugger came.
+            Err(Errno::INTR) => continue,
+            result => result?,
+        };
         for event in events {
             let number = event.data.u64() as usize;
             if number == 0 {

@@ -88,7 +88,7 @@ pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
 /// What is no socket is written to as its own flags say, and takes no descriptor.
 ///
 /// # Errors
-/// What sendmsg(2) says, but never `EINTR`. `EPIPE` raises no signal.
+/// What sendmsg(2) and send(2) say, but never `EINTR`. `EPIPE` raises no signal.
 pub fn send(
     socket: BorrowedFd<'_>,
     bytes: &[u8],
@@ -97,20 +97,22 @@ pub fn send(
 ) -> io::Result<usize> {
     let mut flags = SendFlags::NOSIGNAL;
     flags.set(SendFlags::DONTWAIT, wait == Wait::Never);
+    let Some(descriptor) = descriptor else {
+        // Cheaper than sendmsg(2), whose arguments the kernel has to fetch piece by piece.
+        return match rustix::io::retry_on_intr(|| rustix::net::send(socket, bytes, flags)) {
+            Err(Errno::NOTSOCK) => write(socket, bytes),
+            result => Ok(result?),
+        };
+    };
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let passed = descriptor.as_slice();
-    if !passed.is_empty() {
-        // The buffer has room for exactly one.
-        control.push(SendAncillaryMessage::ScmRights(passed));
-    }
-    loop {
-        match sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags) {
-            Err(Errno::INTR) => {}
-            Err(Errno::NOTSOCK) if descriptor.is_none() => return write(socket, bytes),
-            result => return Ok(result?),
-        }
-    }
+    let passed = [descriptor];
+    // The buffer has room for exactly one.
+    control.push(SendAncillaryMessage::ScmRights(&passed));
+    let sent = rustix::io::retry_on_intr(|| {
+        sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)
+    });
+    Ok(sent?)
 }
 
 fn read(file: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Descriptors<Descriptor>)> {

@@ -1,5 +1,6 @@
 //! Descriptors: closed without waiting, by number, and how many there may be.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::mem::ManuallyDrop;
@@ -14,23 +15,38 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// The last close of a socket with SO_LINGER waits until its peer has taken what was sent, O_NONBLOCK or
 /// not. So it is switched off first, where it is on; that is all that is ever changed.
 #[derive(Debug)]
-#[repr(transparent)]
-pub struct Descriptor(ManuallyDrop<OwnedFd>);
+pub struct Descriptor {
+    file: ManuallyDrop<OwnedFd>,
+    /// Nobody said that it cannot linger.
+    may_linger: Cell<bool>,
+}
+
+impl Descriptor {
+    /// Takes note that this is a UNIX socket: to those SO_LINGER means nothing, so it need not be looked at.
+    pub fn cannot_linger(&self) {
+        self.may_linger.set(false);
+    }
+}
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
         // What is no socket does not linger.
-        if let Ok(Some(_)) = socket_linger(&*self.0) {
-            let _ = set_socket_linger(&*self.0, None);
+        if self.may_linger.get()
+            && let Ok(Some(_)) = socket_linger(&*self.file)
+        {
+            let _ = set_socket_linger(&*self.file, None);
         }
         // SAFETY: nothing uses the field behind this, which is the only place that drops it.
-        unsafe { ManuallyDrop::drop(&mut self.0) }
+        unsafe { ManuallyDrop::drop(&mut self.file) }
     }
 }
 
 impl From<OwnedFd> for Descriptor {
     fn from(descriptor: OwnedFd) -> Self {
-        Self(ManuallyDrop::new(descriptor))
+        Self {
+            file: ManuallyDrop::new(descriptor),
+            may_linger: Cell::new(true),
+        }
     }
 }
 
@@ -38,19 +54,19 @@ impl From<Descriptor> for OwnedFd {
     fn from(descriptor: Descriptor) -> Self {
         let mut descriptor = ManuallyDrop::new(descriptor);
         // SAFETY: the outer wrapper keeps the destructor from running, so the field is taken once.
-        unsafe { ManuallyDrop::take(&mut descriptor.0) }
+        unsafe { ManuallyDrop::take(&mut descriptor.file) }
     }
 }
 
 impl AsFd for Descriptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
 impl AsRawFd for Descriptor {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
+        self.file.as_raw_fd()
     }
 }
 

@@ -109,9 +109,8 @@ pub fn send(
     let passed = [descriptor];
     // The buffer has room for exactly one.
     control.push(SendAncillaryMessage::ScmRights(&passed));
-    let sent = rustix::io::retry_on_intr(|| {
-        sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)
-    });
+    let sent =
+        rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags));
     Ok(sent?)
 }
 

@@ -34,11 +34,6 @@ impl Name {
         named(getsockname(socket).ok()?)
     }
 
-    /// The name of the socket that a socket is connected to, likewise.
-    pub fn of_peer(socket: BorrowedFd<'_>) -> Option<Self> {
-        named(getpeername(socket).ok()??)
-    }
-
     /// Connects to who listens there, without waiting for it to accept.
     ///
     /// # Errors
@@ -57,6 +52,27 @@ impl fmt::Display for Name {
             (Some(path), _) => write!(f, "{}", OsStr::from_bytes(path).display()),
             (None, Some(name)) => write!(f, "@{}", name.escape_ascii()),
             (None, None) => f.write_str("(no name)"),
+        }
+    }
+}
+
+/// What a descriptor is connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A UNIX socket, by its name if it was bound to one.
+    Unix(Option<Name>),
+    /// Something else, or nothing.
+    Other,
+}
+
+impl Peer {
+    /// What this one is connected to.
+    pub fn of(socket: BorrowedFd<'_>) -> Self {
+        match getpeername(socket) {
+            Ok(Some(address)) if address.address_family() == AddressFamily::UNIX => {
+                Self::Unix(named(address))
+            }
+            _ => Self::Other,
         }
     }
 }
@@ -126,18 +142,19 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let name = Name::of_listener(listener.as_fd()).unwrap();
         let client = UnixStream::connect(&path).unwrap();
-        assert_eq!(Name::of_peer(client.as_fd()), Some(name.clone()));
+        let named = Peer::Unix(Some(name.clone()));
+        assert_eq!(Peer::of(client.as_fd()), named);
         assert_eq!(Name::of_path(&path).unwrap(), name);
         assert_eq!(name.to_string(), path.display().to_string());
         assert!(listens(listener.as_fd()) && !listens(client.as_fd()));
         let (accepted, _) = listener.accept().unwrap();
-        assert_eq!(Name::of_peer(accepted.as_fd()), None);
+        assert_eq!(Peer::of(accepted.as_fd()), Peer::Unix(None));
         assert_eq!(
             peer_user(accepted.as_fd()).unwrap(),
             rustix::process::geteuid().as_raw()
         );
         let again = name.connect().unwrap();
-        assert_eq!(Name::of_peer(again.as_fd()), Some(name.clone()));
+        assert_eq!(Peer::of(again.as_fd()), named);
         std::fs::remove_file(&path).unwrap();
         assert_eq!(name.connect().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
@@ -145,12 +162,14 @@ mod tests {
     #[test]
     fn what_has_no_name_has_none() {
         let (one, other) = UnixStream::pair().unwrap();
-        assert_eq!(Name::of_peer(one.as_fd()), None);
+        assert_eq!(Peer::of(one.as_fd()), Peer::Unix(None));
         assert_eq!(Name::of_listener(other.as_fd()), None);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(Name::of_listener(listener.as_fd()), None);
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(Peer::of(stream.as_fd()), Peer::Other);
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert_eq!(Name::of_peer(file.as_fd()), None);
+        assert_eq!(Peer::of(file.as_fd()), Peer::Other);
     }
 
     #[test]

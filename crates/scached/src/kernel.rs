@@ -14,7 +14,7 @@ use scache_engine::{Event, Failure, Interest, Kernel, Listener, Token, Transport
 use scache_proto::Descriptors;
 use scache_sys::descriptors::Descriptor;
 use scache_sys::passing::{self, Wait};
-use scache_sys::sockets::{self, Name};
+use scache_sys::sockets::{self, Name, Peer};
 
 pub use epoll::Epoll;
 pub use poll::Poll;
@@ -155,8 +155,16 @@ impl<W: Watcher> Kernel for Linux<W> {
     }
 
     fn leads_here(&mut self, connection: &Descriptor) -> bool {
-        !self.names.is_empty()
-            && Name::of_peer(connection.as_fd()).is_some_and(|name| self.names.contains(&name))
+        if self.names.is_empty() {
+            return false;
+        }
+        match Peer::of(connection.as_fd()) {
+            Peer::Unix(name) => {
+                connection.cannot_linger();
+                name.is_some_and(|name| self.names.contains(&name))
+            }
+            Peer::Other => false,
+        }
     }
 
     fn user(&mut self, client: &Descriptor) -> Option<u32> {

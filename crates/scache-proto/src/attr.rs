@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use memchr::memchr;
+
 use crate::limits;
 
 /// Writes attribute lists at the end of a buffer.
@@ -106,10 +108,7 @@ impl Framer {
     /// # Errors
     /// [`TooLong`]. The stream cannot be read on then.
     pub fn advance(&mut self) -> Result<bool, TooLong> {
-        while let Some(length) = self.buffer[self.scanned..]
-            .iter()
-            .position(|byte| *byte == 0)
-        {
+        while let Some(length) = memchr(0, &self.buffer[self.scanned..]) {
             let end = self.scanned + length;
             if end - self.string > limits::VALUE_BYTES || end - self.start >= limits::LIST_BYTES {
                 return Err(TooLong);
@@ -200,7 +199,7 @@ impl Framer {
 }
 
 fn until_nul(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = bytes.iter().position(|byte| *byte == 0)?;
+    let end = memchr(0, bytes)?;
     Some((&bytes[..end], &bytes[end + 1..]))
 }
 

@@ -174,7 +174,7 @@ impl fmt::Debug for Property<'_> {
 fn checked(bytes: &[u8]) -> Result<&[u8], ValueError> {
     if bytes.len() > limits::VALUE_BYTES {
         Err(ValueError::TooLong)
-    } else if bytes.contains(&0) {
+    } else if memchr::memchr(0, bytes).is_some() {
         Err(ValueError::Nul)
     } else {
         Ok(bytes)

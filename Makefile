@@ -5,6 +5,7 @@
 # make faults  what faults do to stock scache and to ours, measured
 # make demo    a real Postfix with stock scache, then with ours, side by side
 # make bench   the same work for stock and for ours; writes docs/benchmarks.md (some ten minutes)
+#              BENCH=--without-stock-fill leaves out what takes stock minutes
 
 CARGO ?= cargo
 
@@ -39,7 +40,7 @@ demo:
 
 bench:
 	$(CARGO) build --locked --release --workspace --bins
-	$(CARGO) run --locked --release --bin bench
+	$(CARGO) run --locked --release --bin bench -- --page docs $(BENCH)
 
 # SHORT=1 for small numbers, PARTS="stalled reload" for some of it; `faults --help` lists what else can be set.
 faults:

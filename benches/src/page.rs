@@ -26,7 +26,7 @@ median of all pairs and, as a measure of the noise, the lowest and the highest.
   connection, and checks nothing.
 - Each cached connection is a socket of its own, whose peer is there and silent. Stock is *unwatched* by nature:
   it does not look whether a connection is alive. Ours watches, where nothing else is said.
-- The load of many clients writes all requests before it reads the first reply.
+- Of many clients each asks again as soon as it has its answer; one process plays all of them.
 ";
 
 /// The page.

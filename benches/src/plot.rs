@@ -17,6 +17,7 @@ pub(crate) struct Picture<'a> {
     pub(crate) series: &'a [Series],
 }
 
+const FONT: (&str, u32) = ("sans-serif", 14);
 const SIZE: (u32, u32) = (720, 420);
 const COLOURS: [RGBColor; 2] = [RGBColor(200, 80, 40), RGBColor(30, 100, 180)];
 
@@ -46,6 +47,7 @@ impl Picture<'_> {
             .y_desc("processor time of the server, µs per cycle")
             .x_label_formatter(&plain)
             .y_label_formatter(&plain)
+            .label_style(FONT)
             .light_line_style(WHITE)
             .draw()?;
         for (series, colour) in self.series.iter().zip(COLOURS) {
@@ -60,6 +62,7 @@ impl Picture<'_> {
         }
         chart
             .configure_series_labels()
+            .label_font(FONT)
             .position(SeriesLabelPosition::UpperLeft)
             .background_style(WHITE)
             .border_style(BLACK.mix(0.3))

@@ -5,9 +5,9 @@
 //! how a connection is closed is not known here.
 //!
 //! Nothing costs more for there being many entries, but for the logarithm that a heap takes. What is gone
-//! through has a limit: [`Store::find_destination`] goes through the bindings of its own destination
-//! ([`Limits::bindings_per_destination`]), and a save that exceeds [`Limits::connections_per_endpoint`] through the
-//! connections of its own endpoint.
+//! through has a limit: [`Store::find_destination`] and [`Store::save_destination`] go through the bindings of their
+//! own destination ([`Limits::bindings_per_destination`]), and a save that exceeds
+//! [`Limits::connections_per_endpoint`] through the connections of its own endpoint.
 
 mod deadlines;
 mod list;

@@ -1,10 +1,8 @@
 //! The store itself: who is bound to whom, in which order, until when.
 
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
-use hashbrown::HashTable;
 use scache_proto::{Label, Property, Ttl};
 use slab::Slab;
 
@@ -26,9 +24,6 @@ pub struct Store<H> {
     endpoints: Names<Endpoint>,
     bindings: Slab<Binding>,
     binding_deadlines: Deadlines,
-    /// Bindings by what makes them the same: destination, endpoint, property.
-    binding_index: HashTable<u32>,
-    hasher: RandomState,
     connections: Slab<Connection<H>>,
     connection_deadlines: Deadlines,
     /// How many connections were ever inserted: an id is never used twice within 2³² of them.
@@ -83,8 +78,6 @@ impl<H> Store<H> {
             endpoints: Names::new(),
             bindings: Slab::new(),
             binding_deadlines: Deadlines::default(),
-            binding_index: HashTable::new(),
-            hasher: RandomState::new(),
             connections: Slab::new(),
             connection_deadlines: Deadlines::default(),
             generation: 0,
@@ -323,14 +316,15 @@ impl<H> Store<H> {
     fn find_binding(&self, destination: &[u8], endpoint: &[u8], property: &[u8]) -> Option<u32> {
         let destination = self.destinations.find(destination)?;
         let endpoint = self.endpoints.find(endpoint)?;
-        let hash = self.hasher.hash_one((destination, endpoint, property));
-        let same = self.binding_index.find(hash, |slot| {
-            let binding = &self.bindings[*slot as usize];
-            binding.destination == destination
-                && binding.endpoint == endpoint
-                && *binding.property == *property
-        });
-        same.copied()
+        let mut slot = self.destinations.record(destination).bindings.first;
+        while slot != NONE {
+            let binding = &self.bindings[slot as usize];
+            if binding.endpoint == endpoint && *binding.property == *property {
+                return Some(slot);
+            }
+            slot = binding.links.next;
+        }
+        None
     }
 
     fn find_through(
@@ -476,7 +470,6 @@ impl<H> Store<H> {
     }
 
     fn bind(&mut self, destination: u32, endpoint: u32, property: &[u8], deadline: u64) {
-        let hash = self.hasher.hash_one((destination, endpoint, property));
         self.property_bytes += property.len();
         let slot = self.bindings.insert(Binding {
             destination,
@@ -501,10 +494,6 @@ impl<H> Store<H> {
         }
         self.binding_deadlines
             .insert(&mut self.bindings, deadline, slot);
-        let (bindings, hasher) = (&self.bindings, &self.hasher);
-        self.binding_index.insert_unique(hash, slot, |slot| {
-            hash_of(hasher, &bindings[*slot as usize])
-        });
     }
 
     fn unbind(&mut self, slot: u32) {
@@ -517,10 +506,6 @@ impl<H> Store<H> {
         let empty = list.length() == 0;
         let binding = self.bindings.remove(slot as usize);
         self.property_bytes -= binding.property.len();
-        let hash = hash_of(&self.hasher, &binding);
-        if let Ok(entry) = self.binding_index.find_entry(hash, |other| *other == slot) {
-            entry.remove();
-        }
         if empty {
             self.destinations.forget(binding.destination);
         }
@@ -605,10 +590,6 @@ impl<H> Expiring for Connection<H> {
     fn place(&mut self) -> &mut u32 {
         &mut self.place
     }
-}
-
-fn hash_of(hasher: &RandomState, binding: &Binding) -> u64 {
-    hasher.hash_one((binding.destination, binding.endpoint, &*binding.property))
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

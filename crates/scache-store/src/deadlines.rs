@@ -11,7 +11,15 @@ pub(crate) trait Expiring {
 /// The deadlines of all entries of one slab, in nanoseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
-    heap: Vec<(u64, u32)>,
+    heap: Vec<Item>,
+}
+
+/// A deadline and whose it is, in twelve bytes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed(4))]
+struct Item {
+    deadline: u64,
+    slot: u32,
 }
 
 const CHILDREN: usize = 4;
@@ -19,16 +27,16 @@ const CHILDREN: usize = 4;
 impl Deadlines {
     /// The soonest deadline and whose it is.
     pub(crate) fn soonest(&self) -> Option<(u64, u32)> {
-        self.heap.first().copied()
+        self.heap.first().map(|item| (item.deadline, item.slot))
     }
 
     /// The deadline at a place.
     pub(crate) fn of(&self, place: u32) -> u64 {
-        self.heap[place as usize].0
+        self.heap[place as usize].deadline
     }
 
     pub(crate) fn insert<T: Expiring>(&mut self, entries: &mut Slab<T>, deadline: u64, slot: u32) {
-        self.heap.push((deadline, slot));
+        self.heap.push(Item { deadline, slot });
         self.rise(entries, self.heap.len() - 1);
     }
 
@@ -48,7 +56,7 @@ impl Deadlines {
 
     pub(crate) fn change<T: Expiring>(&mut self, entries: &mut Slab<T>, deadline: u64, slot: u32) {
         let place = *entries[slot as usize].place() as usize;
-        self.heap[place].0 = deadline;
+        self.heap[place].deadline = deadline;
         self.settle(entries, place);
     }
 
@@ -64,7 +72,7 @@ impl Deadlines {
         let mut place = from;
         while place > 0 {
             let parent = (place - 1) / CHILDREN;
-            if self.heap[parent].0 <= item.0 {
+            if self.heap[parent].deadline <= item.deadline {
                 break;
             }
             self.put(entries, place, self.heap[parent]);
@@ -80,10 +88,10 @@ impl Deadlines {
         loop {
             let children =
                 place * CHILDREN + 1..(place * CHILDREN + 1 + CHILDREN).min(self.heap.len());
-            let Some(child) = children.min_by_key(|child| self.heap[*child].0) else {
+            let Some(child) = children.min_by_key(|child| self.heap[*child].deadline) else {
                 break;
             };
-            if self.heap[child].0 >= item.0 {
+            if self.heap[child].deadline >= item.deadline {
                 break;
             }
             self.put(entries, place, self.heap[child]);
@@ -92,9 +100,9 @@ impl Deadlines {
         self.put(entries, place, item);
     }
 
-    fn put<T: Expiring>(&mut self, entries: &mut Slab<T>, place: usize, item: (u64, u32)) {
+    fn put<T: Expiring>(&mut self, entries: &mut Slab<T>, place: usize, item: Item) {
         self.heap[place] = item;
-        *entries[item.1 as usize].place() = place as u32;
+        *entries[item.slot as usize].place() = place as u32;
     }
 }
 

@@ -62,7 +62,6 @@ struct Connection<H> {
     handle: H,
     endpoint: u32,
     property: Box<[u8]>,
-    deadline: u64,
     generation: u32,
     links: Links,
     place: u32,
@@ -403,7 +402,6 @@ impl<H> Store<H> {
             handle,
             endpoint,
             property,
-            deadline,
             generation,
             links: Links::default(),
             place: 0,
@@ -457,12 +455,13 @@ impl<H> Store<H> {
 
     fn soonest_of(&self, endpoint: u32) -> u32 {
         let first = self.endpoints.record(endpoint).connections.first;
-        let mut soonest = first;
+        let (mut soonest, mut soonest_deadline) = (first, u64::MAX);
         let mut slot = first;
         while slot != NONE {
             let connection = &self.connections[slot as usize];
-            if connection.deadline < self.connections[soonest as usize].deadline {
-                soonest = slot;
+            let deadline = self.connection_deadlines.of(connection.place);
+            if deadline < soonest_deadline {
+                (soonest, soonest_deadline) = (slot, deadline);
             }
             slot = connection.links.next;
         }
@@ -523,6 +522,8 @@ impl<H> Store<H> {
     }
 
     fn remove(&mut self, slot: u32) -> Taken<H> {
+        let place = self.connections[slot as usize].place;
+        let deadline = self.instant(self.connection_deadlines.of(place));
         self.connection_deadlines
             .remove(&mut self.connections, slot);
         let endpoint = self.connections[slot as usize].endpoint;
@@ -535,7 +536,7 @@ impl<H> Store<H> {
             handle: connection.handle,
             endpoint: self.endpoints.name(endpoint).into(),
             property: connection.property,
-            deadline: self.instant(connection.deadline),
+            deadline,
         };
         self.forget_endpoint_if_unused(endpoint);
         taken

@@ -7,7 +7,7 @@ use crate::report::{Goal, Report, Row, Series};
 use crate::server::Contender;
 
 pub(crate) fn run(scale: &Scale, report: &mut Report) {
-    let contenders = [Contender::stock(), Contender::ours()];
+    let contenders = [Contender::stock(), Contender::ours(), Contender::inline()];
     let mut series = contenders
         .each_ref()
         .map(|contender| Series::new(contender.name));
@@ -28,7 +28,7 @@ pub(crate) fn run(scale: &Scale, report: &mut Report) {
         for (series, paces) in series.iter_mut().zip(&all) {
             series.push(*count, paces.processor.median());
         }
-        let [stock, ours] = &all;
+        let [stock, ours, inline] = &all;
         if *count == scale.many_clients {
             let what = format!("{count} clients at once, requests per second");
             report.add(Row::rate(
@@ -39,6 +39,8 @@ pub(crate) fn run(scale: &Scale, report: &mut Report) {
             ));
             let what = format!("{count} clients at once, processor time per cycle");
             report.add(Row::micros(&what, &ours.processor, &stock.processor, None));
+            let what = "the same, inline descriptors, unwatched";
+            report.add(Row::micros(what, &inline.processor, &stock.processor, None));
         }
     }
     report.set_by_clients(series.to_vec());

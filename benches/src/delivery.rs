@@ -14,7 +14,7 @@ pub(crate) fn run(scale: &Scale, report: &mut Report) {
     let programs = [stock(), ours()];
     let mut rates = [(); 2].map(|()| Samples::default());
     let mut connections = rates.clone();
-    for _ in 0..scale.rounds {
+    for _ in 0..scale.deliveries {
         for (place, program) in programs.iter().enumerate() {
             // Some twenty processes on one processor would tell little about one of them.
             let (rate, opened) = on_all_processors(|| deliver(program.clone(), scale.messages));

@@ -149,6 +149,8 @@ pub(crate) fn run(scale: &Scale, report: &mut Report) {
             &stock.processor,
             Goal::AtMost(0.012),
         ));
+    } else {
+        report.note("Stock was not filled further, which takes minutes.".to_owned());
     }
     drop(stock);
 

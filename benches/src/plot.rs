@@ -19,7 +19,11 @@ pub(crate) struct Picture<'a> {
 
 const FONT: (&str, u32) = ("sans-serif", 14);
 const SIZE: (u32, u32) = (720, 420);
-const COLOURS: [RGBColor; 2] = [RGBColor(200, 80, 40), RGBColor(30, 100, 180)];
+const COLOURS: [RGBColor; 3] = [
+    RGBColor(200, 80, 40),
+    RGBColor(30, 100, 180),
+    RGBColor(60, 140, 60),
+];
 
 impl Picture<'_> {
     /// Draws it into a file.

@@ -29,6 +29,8 @@ pub struct Scale {
     pub(crate) stock_fill: bool,
     /// Messages that a real Postfix delivers.
     pub(crate) messages: usize,
+    /// Pairs of such deliveries.
+    pub(crate) deliveries: usize,
 }
 
 /// What is cached.
@@ -70,6 +72,7 @@ impl Scale {
         },
         stock_fill: true,
         messages: 2_000,
+        deliveries: 5,
     };
 
     /// The same in small, to see that it works; its figures say nothing.
@@ -93,5 +96,6 @@ impl Scale {
         },
         stock_fill: true,
         messages: 20,
+        deliveries: 1,
     };
 }

@@ -1,10 +1,10 @@
 //! Descriptors: closed without waiting, by number, and how many there may be.
 
-use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::net::sockopt::{set_socket_linger, socket_linger};
@@ -18,20 +18,20 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 pub struct Descriptor {
     file: ManuallyDrop<OwnedFd>,
     /// Nobody said that it cannot linger.
-    may_linger: Cell<bool>,
+    may_linger: AtomicBool,
 }
 
 impl Descriptor {
     /// Takes note that this is a UNIX socket: to those SO_LINGER means nothing, so it need not be looked at.
     pub fn cannot_linger(&self) {
-        self.may_linger.set(false);
+        self.may_linger.store(false, Ordering::Relaxed);
     }
 }
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
         // What is no socket does not linger.
-        if self.may_linger.get()
+        if self.may_linger.load(Ordering::Relaxed)
             && let Ok(Some(_)) = socket_linger(&*self.file)
         {
             let _ = set_socket_linger(&*self.file, None);
@@ -45,7 +45,7 @@ impl From<OwnedFd> for Descriptor {
     fn from(descriptor: OwnedFd) -> Self {
         Self {
             file: ManuallyDrop::new(descriptor),
-            may_linger: Cell::new(true),
+            may_linger: AtomicBool::new(true),
         }
     }
 }

@@ -80,8 +80,6 @@ pub(crate) struct Exchange<S> {
 struct Link<S> {
     socket: S,
     session: Session<Descriptor>,
-    /// It failed when the outcome was known already.
-    spent: bool,
 }
 
 /// How a try failed.
@@ -153,7 +151,7 @@ impl<S: Socket> Exchange<S> {
             None => self.connect(deadline).await?,
         };
         let answer = link.perform(operation, connection, deadline).await?;
-        self.link = Some(link).filter(|link| !link.spent);
+        self.link = Some(link);
         Ok(answer)
     }
 
@@ -174,7 +172,6 @@ impl<S: Socket> Exchange<S> {
         let mut link = Link {
             socket: S::new(socket).map_err(Failure::Unreachable)?,
             session: Session::default(),
-            spent: false,
         };
         if self.inline {
             // A stock server refuses, and the session goes on as it was.
@@ -378,8 +375,7 @@ impl<S: Socket> Link<S> {
                     }
                     Err(error) => {
                         // The receipt of a descriptor that has arrived could not be sent: what has
-                        // arrived is ours all the same.
-                        self.spent = true;
+                        // arrived is ours all the same. The next request will fail, and be repeated.
                         return self.session.poll_outcome().ok_or(Failure::Broken(error));
                     }
                 }

@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use scache_proto::request::Request;
 use scache_proto::server::{Answer, HandOut};
-use scache_store::{ConnectionId, Counts, Limits, Statistics, Store, Taken};
+use scache_store::{ConnectionId, Counts, FoundThrough, Limits, Statistics, Store, Taken};
 
 use crate::partings::Partings;
 use crate::{Complaint, Counters, Goodbyes, Host, Kernel, Settings};
-use watch::{Look, look};
+use watch::death;
 
 /// A connection in the store.
 #[derive(Debug)]
@@ -33,6 +33,15 @@ pub(crate) struct HandedOut<D> {
 impl<D> HandedOut<D> {
     pub(crate) fn descriptor(&self) -> &D {
         &self.taken.handle.descriptor
+    }
+}
+
+impl<D> From<FoundThrough<Kept<D>>> for HandedOut<D> {
+    fn from(found: FoundThrough<Kept<D>>) -> Self {
+        Self {
+            taken: found.taken,
+            destination_property: Some(found.destination_property),
+        }
     }
 }
 
@@ -155,13 +164,9 @@ impl<D> Cache<D> {
         let now = pass.now;
         let watch = self.watch;
         let mut judge = |kept: &Kept<D>| {
-            if !watch {
-                return None;
-            }
-            match look(pass.kernel, &kept.descriptor) {
-                Look::Dead(reason) => Some(reason),
-                Look::Alive | Look::Unknown => None,
-            }
+            watch
+                .then(|| death(pass.kernel, &kept.descriptor))
+                .flatten()
         };
         let found = match request {
             Request::FindEndpoint { endpoint } => self
@@ -174,10 +179,7 @@ impl<D> Cache<D> {
             Request::FindDestination { destination } => self
                 .store
                 .find_destination(now, destination, judge)
-                .map(|found| HandedOut {
-                    taken: found.taken,
-                    destination_property: Some(found.destination_property),
-                }),
+                .map(HandedOut::from),
             Request::SaveDestination {
                 ttl,
                 destination,
@@ -192,22 +194,19 @@ impl<D> Cache<D> {
             Request::Find {
                 destination,
                 endpoints,
-            } => {
-                let found = self.store.find_destination(now, destination, &mut judge);
-                match found {
-                    Some(found) => Some(HandedOut {
-                        taken: found.taken,
-                        destination_property: Some(found.destination_property),
-                    }),
-                    None => endpoints
+            } => self
+                .store
+                .find_destination(now, destination, &mut judge)
+                .map(HandedOut::from)
+                .or_else(|| {
+                    let taken = endpoints
                         .into_iter()
-                        .find_map(|endpoint| self.store.find_endpoint(now, endpoint, &mut judge))
-                        .map(|taken| HandedOut {
-                            taken,
-                            destination_property: Some(Box::default()),
-                        }),
-                }
-            }
+                        .find_map(|endpoint| self.store.find_endpoint(now, endpoint, &mut judge))?;
+                    Some(HandedOut {
+                        taken,
+                        destination_property: Some(Box::default()),
+                    })
+                }),
             // Those that bring a connection come by `save`; the others are not about the cache.
             Request::SaveEndpoint { .. }
             | Request::Save { .. }

@@ -271,8 +271,7 @@ impl<D> Client<D> {
         };
         let pass = &mut turn.pass;
         let descriptor = transmit.descriptor.map(HandedOut::descriptor);
-        let output = self.output.as_ref().unwrap_or(&self.socket);
-        let written = pass.kernel.send(output, transmit.bytes, descriptor);
+        let written = pass.kernel.send(self.output(), transmit.bytes, descriptor);
         if descriptor.is_some() && matches!(written, Err(Failure::Unsupported | Failure::Exhausted))
         {
             pass.host.complain(pass.now, Complaint::CannotSend);

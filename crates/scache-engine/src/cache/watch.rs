@@ -13,7 +13,7 @@ use super::{Cache, Kept, Pass};
 use crate::{Failure, Host, Interest, Kernel, Key, Token};
 
 /// What looking at an idle connection shows.
-pub(super) enum Look {
+enum Look {
     Alive,
     /// Nobody can tell: it is no connection.
     Unknown,
@@ -60,12 +60,10 @@ impl<D> Cache<D> {
         kept: &mut Kept<D>,
     ) -> Result<(), Reason> {
         self.unwatch(kernel, kept);
-        if !self.watch {
-            return Ok(());
-        }
-        match look(kernel, &kept.descriptor) {
-            Look::Dead(reason) => Err(reason),
-            Look::Alive | Look::Unknown => Ok(()),
+        if self.watch {
+            death(kernel, &kept.descriptor).map_or(Ok(()), Err)
+        } else {
+            Ok(())
         }
     }
 
@@ -114,8 +112,16 @@ impl<D> Cache<D> {
     }
 }
 
+/// What is wrong with a connection that is to go to somebody, if anything.
+pub(super) fn death<K: Kernel>(kernel: &mut K, connection: &K::Descriptor) -> Option<Reason> {
+    match look(kernel, connection) {
+        Look::Dead(reason) => Some(reason),
+        Look::Alive | Look::Unknown => None,
+    }
+}
+
 /// Looks at an idle connection.
-pub(super) fn look<K: Kernel>(kernel: &mut K, connection: &K::Descriptor) -> Look {
+fn look<K: Kernel>(kernel: &mut K, connection: &K::Descriptor) -> Look {
     match kernel.peek(connection, &mut [0]) {
         Ok(0) => Look::Dead(Reason::Closed),
         Ok(_) => Look::Dead(Reason::Spoke),

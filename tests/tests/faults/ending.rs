@@ -84,13 +84,7 @@ fn in_stock_they_hear_nothing() {
 fn a_goodbye_that_is_not_answered_delays_the_end_by_no_more_than_its_time() {
     // The default is a second; the test only shows that there is an end.
     for end in ENDS {
-        let mut master = started(end);
-        let client = client_of(&master);
-        let connection = saved(&client, 60, Connection::tcp(), "endp");
-        (end.comes)(&mut master);
-        assert_eq!(master.wait_for_exit().code(), Some(0), "{}", end.what);
-        master.wait_for_all();
-        assert_eq!(last_words(&connection), QUIT, "{}", end.what);
+        ends_with_an_unanswered_goodbye(started(end), end);
     }
 }
 
@@ -99,14 +93,18 @@ fn even_a_goodbye_that_may_take_an_hour_does_not_delay_the_end() {
     for end in ENDS {
         let settings = [("connection_cache_goodbye_timeout", "1h")];
         let setup = crate::common::with_settings(Setup::new(&ours()), end.settings);
-        let mut master = crate::common::with_settings(setup, &settings).start();
-        let client = client_of(&master);
-        let connection = saved(&client, 60, Connection::tcp(), "endp");
-        (end.comes)(&mut master);
-        assert_eq!(master.wait_for_exit().code(), Some(0), "{}", end.what);
-        master.wait_for_all();
-        assert_eq!(last_words(&connection), QUIT, "{}", end.what);
+        let master = crate::common::with_settings(setup, &settings).start();
+        ends_with_an_unanswered_goodbye(master, end);
     }
+}
+
+fn ends_with_an_unanswered_goodbye(mut master: FakeMaster, end: &End) {
+    let client = client_of(&master);
+    let connection = saved(&client, 60, Connection::tcp(), "endp");
+    (end.comes)(&mut master);
+    assert_eq!(master.wait_for_exit().code(), Some(0), "{}", end.what);
+    master.wait_for_all();
+    assert_eq!(last_words(&connection), QUIT, "{}", end.what);
 }
 
 #[test]

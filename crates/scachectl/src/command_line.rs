@@ -1,0 +1,44 @@
+//! The commands and their options: help, manual page and completions are made of this.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::failure::Failure;
+use crate::socket;
+
+/// Look into a shared connection cache, measure it, use it, install it into Postfix.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Options {
+    /// The socket of the cache [default: that of scached if it is there, else private/scache in Postfix's queue
+    /// directory]
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Options {
+    /// Does what was asked for, and says with which status to end.
+    ///
+    /// # Errors
+    /// In one line, what to do about it.
+    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        match self.command {}
+    }
+
+    /// The socket that was named, or else the first that is there.
+    #[expect(dead_code, reason = "until the first command")]
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        match &self.socket {
+            Some(path) => Ok(path.clone()),
+            None => socket::find(),
+        }
+    }
+}

@@ -36,9 +36,55 @@ impl<'a> ListWriter<'a> {
         self.attribute(name, value.to_string().as_bytes())
     }
 
+    /// Adds attributes that were written before.
+    pub(crate) fn attributes(self, attributes: &Attributes) -> Self {
+        self.0.extend_from_slice(&attributes.0);
+        self
+    }
+
     /// Ends the list.
     pub fn end(self) {
         self.0.push(0);
+    }
+}
+
+/// Attributes by themselves, to become part of a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes(Vec<u8>);
+
+impl Attributes {
+    /// Adds one attribute. A NUL in `value` becomes a question mark: it cannot be said.
+    pub fn push(&mut self, name: &str, value: &[u8]) {
+        debug_assert!(!name.is_empty() && !name.contains('\0'));
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.push(0);
+        let from = self.0.len();
+        self.0.extend_from_slice(value);
+        for byte in self.0[from..].iter_mut().filter(|byte| **byte == 0) {
+            *byte = b'?';
+        }
+        self.0.push(0);
+    }
+
+    /// Adds one attribute whose value is a decimal number.
+    pub fn number(&mut self, name: &str, value: u64) {
+        self.push(name, value.to_string().as_bytes());
+    }
+
+    /// How many bytes they take.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// They, as a list.
+    pub fn list(&self) -> List<'_> {
+        List(&self.0)
+    }
+}
+
+impl From<List<'_>> for Attributes {
+    fn from(list: List<'_>) -> Self {
+        Self(list.0.to_vec())
     }
 }
 

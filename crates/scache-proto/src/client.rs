@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::attached::Attached;
-use crate::attr::{Framer, List};
+use crate::attr::{Attributes, Framer, List};
 use crate::outgoing::Outgoing;
 use crate::reply::{self, Reply};
 use crate::request::Kind;
@@ -31,6 +31,8 @@ pub enum Outcome<D> {
         /// destination's property, which is empty if it was not found by that.
         properties: Vec<Box<[u8]>>,
     },
+    /// What a [`Request::Administer`] asked for.
+    Report(Attributes),
     /// The cache has no such thing, or could not save it.
     Refused(Status),
 }
@@ -198,6 +200,10 @@ impl<D> Session<D> {
                 let kind = *self.pending.front().ok_or(ProtocolError)?;
                 let found = match kind {
                     _ if status != Status::Done => None,
+                    Kind::Administer(_) => {
+                        self.finish(Outcome::Report(rest.into()));
+                        return Ok(true);
+                    }
                     Kind::FindEndpoint => Some((None, owned(reply::properties::<1>(rest))?)),
                     Kind::FindDestination => Some((None, owned(reply::properties::<2>(rest))?)),
                     Kind::Find => Some(found(rest)?),

@@ -5,14 +5,18 @@
 //!
 //! - [`attr`]: lists of named values, the only thing that is ever said besides descriptors.
 //! - [`request`] and [`reply`]: what the lists mean.
+//! - [`administration`], [`stats`] and [`entries`]: requests about the cache itself, and what they are answered.
 //! - [`server`] and [`client`]: the two ends of a connection, with the dance a descriptor needs.
 
+pub mod administration;
 pub mod attr;
 pub mod client;
+pub mod entries;
 pub mod limits;
 pub mod reply;
 pub mod request;
 pub mod server;
+pub mod stats;
 
 mod attached;
 mod label;

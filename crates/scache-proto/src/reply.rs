@@ -1,6 +1,6 @@
 //! What a cache answers.
 
-use crate::attr::{List, ListWriter};
+use crate::attr::{Attributes, List, ListWriter};
 use crate::request::Kind;
 use crate::server::HandOut;
 
@@ -114,6 +114,14 @@ pub fn encode_found(buffer: &mut Vec<u8>, kind: Kind, found: &impl HandOut) {
     found
         .properties()
         .fold(list, |list, property| list.attribute(PROPERTY, property))
+        .end();
+}
+
+/// Writes status 0 with an answer about the cache.
+pub fn encode_report(buffer: &mut Vec<u8>, report: &Attributes) {
+    ListWriter::new(buffer)
+        .attribute(STATUS, Status::Done.digit())
+        .attributes(report)
         .end();
 }
 

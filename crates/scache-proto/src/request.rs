@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::administration::{self, Administration};
 use crate::attr::{List, ListWriter};
 use crate::{Label, Property, Ttl, limits};
 
@@ -65,6 +66,8 @@ pub enum Request<'a> {
     },
     /// Hand everything over to who listens at the socket's path now, and end. Not in the stock protocol.
     TakeOver,
+    /// A request about the cache rather than of it. Not in the stock protocol.
+    Administer(Administration<'a>),
 }
 
 /// Labels one after the other, [`limits::ENDPOINTS`] at most.
@@ -98,6 +101,8 @@ pub enum Kind {
     Find,
     /// `take_over`
     TakeOver,
+    /// One of those about the cache.
+    Administer(administration::Kind),
 }
 
 /// Why a list is no request.
@@ -131,6 +136,7 @@ impl<'a> Request<'a> {
         let kind = Kind::parse(name).ok_or(RequestError::Unknown)?;
         match kind {
             Kind::Find => Self::parse_find(rest),
+            Kind::Administer(kind) => Administration::parse(kind, rest).map(Self::Administer),
             _ => Self::parse_rest(kind, rest),
         }
         .ok_or(RequestError::Malformed(kind))
@@ -175,7 +181,7 @@ impl<'a> Request<'a> {
             Kind::Inline => Self::Inline,
             Kind::TakeOver => Self::TakeOver,
             // Read from the list itself.
-            Kind::Find => return None,
+            Kind::Find | Kind::Administer(_) => return None,
         };
         if let Self::SaveEndpoint { ttl, .. }
         | Self::SaveDestination { ttl, .. }
@@ -211,6 +217,7 @@ impl<'a> Request<'a> {
             Self::Save { .. } => Kind::Save,
             Self::Find { .. } => Kind::Find,
             Self::TakeOver => Kind::TakeOver,
+            Self::Administer(administration) => Kind::Administer(administration.kind()),
         }
     }
 
@@ -277,6 +284,7 @@ impl<'a> Request<'a> {
                 list.attribute(LABEL, destination.as_bytes()),
                 |list, endpoint| list.attribute(LABEL, endpoint.as_bytes()),
             ),
+            Self::Administer(administration) => administration.encode(list),
             Self::Inline | Self::TakeOver => list,
         }
         .end();
@@ -352,6 +360,7 @@ impl Kind {
             Self::Save => b"save",
             Self::Find => b"find",
             Self::TakeOver => b"take_over",
+            Self::Administer(kind) => kind.name(),
         }
     }
 
@@ -367,6 +376,7 @@ impl Kind {
             Self::TakeOver,
         ]
         .into_iter()
+        .chain(administration::Kind::ALL.map(Self::Administer))
         .find(|kind| kind.name() == name)
     }
 
@@ -387,7 +397,8 @@ impl Kind {
             | Self::SaveDestination
             | Self::Inline
             | Self::Save
-            | Self::TakeOver => 0,
+            | Self::TakeOver
+            | Self::Administer(_) => 0,
             Self::FindEndpoint => 1,
             Self::FindDestination | Self::Find => 2,
         }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::attached::Attached;
-use crate::attr::{Framer, List};
+use crate::attr::{Attributes, Framer, List};
 use crate::outgoing::Outgoing;
 use crate::reply;
 use crate::request::{Kind, RequestError};
@@ -44,6 +44,8 @@ pub enum Answer<T> {
     Failed,
     /// A connection, to be handed out.
     Found(T),
+    /// What a [`Request::Administer`] asked for.
+    Report(Attributes),
 }
 
 /// A connection taken from the cache, on its way to a client.
@@ -221,6 +223,10 @@ impl<D, T: HandOut> Session<D, T> {
             Answer::Failed => {
                 self.end_request();
                 reply::encode_refusal(self.out.buffer(), Status::Failed, kind);
+            }
+            Answer::Report(report) => {
+                self.end_request();
+                reply::encode_report(self.out.buffer(), &report);
             }
             Answer::Found(taken) if self.inline => {
                 let at = self.out.buffer().len();

@@ -17,6 +17,6 @@ mod types;
 
 pub use store::Store;
 pub use types::{
-    Bound, ConnectionId, Counts, Entries, FoundThrough, Limits, Order, Reason, Released,
-    Statistics, Taken,
+    BindingView, Bound, ConnectionId, ConnectionView, Counts, Entries, FoundThrough, Limits, Order,
+    Reason, Released, Statistics, Taken, Tally,
 };

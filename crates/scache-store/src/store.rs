@@ -1,5 +1,7 @@
 //! The store itself: who is bound to whom, in which order, until when.
 
+mod view;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -11,7 +13,7 @@ use crate::list::{Linked, Links, List, NONE};
 use crate::names::Names;
 use crate::{
     Bound, ConnectionId, Counts, Entries, FoundThrough, Limits, Order, Reason, Released,
-    Statistics, Taken,
+    Statistics, Taken, Tally,
 };
 
 /// Destinations, endpoints and connections.
@@ -34,6 +36,7 @@ pub struct Store<H> {
     property_bytes: usize,
     released: VecDeque<Released<H>>,
     statistics: Statistics,
+    tally: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +87,7 @@ impl<H> Store<H> {
             property_bytes: 0,
             released: VecDeque::new(),
             statistics: Statistics::default(),
+            tally: Tally::default(),
         }
     }
 
@@ -102,6 +106,7 @@ impl<H> Store<H> {
         let endpoint = self.endpoints.number(endpoint.as_bytes());
         let property = property.as_bytes().into();
         let id = self.insert(endpoint, property, deadline, handle, End::Back);
+        self.tally.connections_saved += 1;
         let counts = self.counts();
         let most = &mut self.statistics;
         most.most_endpoints = most.most_endpoints.max(counts.endpoints);
@@ -126,11 +131,13 @@ impl<H> Store<H> {
         if let Some(slot) = self.find_binding(destination, endpoint, property) {
             self.binding_deadlines
                 .change(&mut self.bindings, deadline, slot);
+            self.tally.bindings_renewed += 1;
         } else {
             self.make_room_for_bytes(&[destination, endpoint, property]);
             let destination = self.destinations.number(destination);
             let endpoint = self.endpoints.number(endpoint);
             self.bind(destination, endpoint, property, deadline);
+            self.tally.bindings_saved += 1;
         }
         let counts = self.counts();
         let most = &mut self.statistics;
@@ -204,6 +211,7 @@ impl<H> Store<H> {
             && deadline <= now
         {
             self.unbind(slot);
+            self.tally.bindings_expired += 1;
         }
         while let Some((deadline, slot)) = self.connection_deadlines.soonest()
             && deadline <= now
@@ -214,11 +222,9 @@ impl<H> Store<H> {
 
     /// Releases the connection that is the soonest to expire. Whether there was one.
     pub fn evict(&mut self) -> bool {
-        let soonest = self.connection_deadlines.soonest();
-        if let Some((_, slot)) = soonest {
-            self.release(slot, Reason::Evicted);
-        }
-        soonest.is_some()
+        let evicted = self.evict_soonest();
+        self.tally.evicted_on_demand += u64::from(evicted);
+        evicted
     }
 
     /// The connection of an id, if it is still here.
@@ -304,7 +310,13 @@ impl<H> Store<H> {
             endpoints: self.open_endpoints,
             connections: self.connections.len(),
             bindings: self.bindings.len(),
+            bytes: self.bytes(),
         }
+    }
+
+    /// What happened since the start.
+    pub fn tally(&self) -> Tally {
+        self.tally
     }
 
     /// What happened since this was last asked.
@@ -424,9 +436,20 @@ impl<H> Store<H> {
         while of_one > 0 && self.endpoints.record(endpoint).connections.length() >= of_one {
             let soonest = self.soonest_of(endpoint);
             self.release(soonest, Reason::Evicted);
+            self.tally.evicted_for_endpoint += 1;
         }
-        while self.connections.len() >= self.limits.connections.max(1) && self.evict() {}
+        while self.connections.len() >= self.limits.connections.max(1) && self.evict_soonest() {
+            self.tally.evicted_for_connections += 1;
+        }
         self.endpoints.record_mut(endpoint).bound -= 1;
+    }
+
+    fn evict_soonest(&mut self) -> bool {
+        let soonest = self.connection_deadlines.soonest();
+        if let Some((_, slot)) = soonest {
+            self.release(slot, Reason::Evicted);
+        }
+        soonest.is_some()
     }
 
     /// Lets go of what expires soonest, connection or binding, until these strings are within the limit.
@@ -440,9 +463,11 @@ impl<H> Store<H> {
                     if connection.is_none_or(|(connection, _)| binding <= connection) =>
                 {
                     self.unbind(slot);
+                    self.tally.bindings_evicted += 1;
                 }
                 _ => {
-                    self.evict();
+                    self.evict_soonest();
+                    self.tally.evicted_for_bytes += 1;
                 }
             }
         }
@@ -484,12 +509,14 @@ impl<H> Store<H> {
         let first = (list.length() > of_one).then_some(list.first);
         if let Some(first) = first {
             self.unbind(first);
+            self.tally.bindings_evicted += 1;
         }
         // The new one is linked but cannot expire yet, so it is not what makes room.
         while self.bindings.len() > self.limits.bindings.max(1)
             && let Some((_, soonest)) = self.binding_deadlines.soonest()
         {
             self.unbind(soonest);
+            self.tally.bindings_evicted += 1;
         }
         self.binding_deadlines
             .insert(&mut self.bindings, deadline, slot);

@@ -122,6 +122,10 @@ pub enum Reason {
     Expired,
     /// It made room for another one.
     Evicted,
+    /// Somebody wanted it gone.
+    Purged,
+    /// It was not kept, because nothing new is to be.
+    Drained,
     /// The store was cleared.
     Cleared,
     /// Its peer had closed it.
@@ -151,6 +155,55 @@ pub struct Statistics {
     pub most_connections: usize,
 }
 
+/// What happened since the start, besides what [`Statistics`] are of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Connections saved.
+    pub connections_saved: u64,
+    /// Bindings saved that were not there.
+    pub bindings_saved: u64,
+    /// Bindings saved that were there.
+    pub bindings_renewed: u64,
+    /// Bindings whose time was over.
+    pub bindings_expired: u64,
+    /// Bindings that made room, whatever for.
+    pub bindings_evicted: u64,
+    /// Connections that made room because of [`Limits::connections`].
+    pub evicted_for_connections: u64,
+    /// Connections that made room because of [`Limits::connections_per_endpoint`].
+    pub evicted_for_endpoint: u64,
+    /// Connections that made room because of [`Limits::bytes`].
+    pub evicted_for_bytes: u64,
+    /// Connections that made room by [`crate::Store::evict`].
+    pub evicted_on_demand: u64,
+}
+
+/// A connection in the store, as one sees it from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionView<'a, H> {
+    /// Its place, which another connection may have later.
+    pub slot: u32,
+    /// The endpoint it is saved under.
+    pub endpoint: &'a [u8],
+    /// When it expires.
+    pub deadline: Instant,
+    /// The connection.
+    pub handle: &'a H,
+}
+
+/// A binding in the store, as one sees it from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct BindingView<'a> {
+    /// Its place, which another binding may have later.
+    pub slot: u32,
+    /// The destination.
+    pub destination: &'a [u8],
+    /// The endpoint.
+    pub endpoint: &'a [u8],
+    /// When it expires.
+    pub deadline: Instant,
+}
+
 /// How much there is now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -162,4 +215,6 @@ pub struct Counts {
     pub connections: usize,
     /// Bindings.
     pub bindings: usize,
+    /// Bytes of all names and properties.
+    pub bytes: usize,
 }

@@ -1,0 +1,341 @@
+//! The entries of answers to [`crate::administration::Administration`]: what is cached, and what happened.
+
+use std::time::Duration;
+
+use crate::administration::{Entry, number};
+use crate::attr::Attributes;
+
+/// A cached connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionEntry {
+    /// Its place: no two have the same at one time.
+    pub number: u64,
+    /// The endpoint it is saved under.
+    pub endpoint: Box<[u8]>,
+    /// Since it was first saved.
+    pub age: Duration,
+    /// Until it expires.
+    pub left: Duration,
+    /// How often it was taken and saved again.
+    pub taken: u64,
+    /// Where it leads, as text; empty if nobody knows.
+    pub peer: String,
+}
+
+/// A binding of a destination to an endpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BindingEntry {
+    /// Its place: no two have the same at one time.
+    pub number: u64,
+    /// The destination.
+    pub destination: Box<[u8]>,
+    /// The endpoint.
+    pub endpoint: Box<[u8]>,
+    /// Until it expires.
+    pub left: Duration,
+}
+
+/// A destination that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DestinationEntry {
+    /// Its place: no two have the same at one time.
+    pub number: u64,
+    /// The destination.
+    pub destination: Box<[u8]>,
+    /// How often a connection was found, since it is counted.
+    pub hits: u64,
+    /// How often none was.
+    pub misses: u64,
+    /// Connections that a find would go through now.
+    pub cached: u64,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventEntry {
+    /// Its number. They follow one another: a gap is what was forgotten before it was asked for.
+    pub number: u64,
+    /// What happened; `None` is something that another version knows.
+    pub what: Option<Happening>,
+    /// The endpoint, or of a [`Happening::Missed`] whatever was asked for; of a client nothing.
+    pub label: Box<[u8]>,
+    /// How long ago it was.
+    pub ago: Duration,
+    /// What a peer said, or why a client was dropped.
+    pub text: String,
+}
+
+/// What can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Happening {
+    /// A connection was saved.
+    Saved,
+    /// A connection was taken.
+    Taken,
+    /// Nothing was found.
+    Missed,
+    /// A connection's time was over.
+    Expired,
+    /// A connection made room for others.
+    Evicted,
+    /// A connection was closed by its peer.
+    Closed,
+    /// A connection was reset by its peer.
+    Reset,
+    /// A connection's peer spoke out of turn.
+    Spoke,
+    /// A connection was purged.
+    Purged,
+    /// A connection was not kept, because the cache is drained.
+    Drained,
+    /// A connection was let go of at the end of the process.
+    Cleared,
+    /// A client was dropped.
+    ClientDropped,
+}
+
+impl Happening {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Saved,
+        Self::Taken,
+        Self::Missed,
+        Self::Expired,
+        Self::Evicted,
+        Self::Closed,
+        Self::Reset,
+        Self::Spoke,
+        Self::Purged,
+        Self::Drained,
+        Self::Cleared,
+        Self::ClientDropped,
+    ];
+
+    /// Its name on the wire, and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Saved => "saved",
+            Self::Taken => "taken",
+            Self::Missed => "missed",
+            Self::Expired => "expired",
+            Self::Evicted => "evicted",
+            Self::Closed => "closed",
+            Self::Reset => "reset",
+            Self::Spoke => "spoke",
+            Self::Purged => "purged",
+            Self::Drained => "drained",
+            Self::Cleared => "cleared",
+            Self::ClientDropped => "client_dropped",
+        }
+    }
+
+    fn parse(name: &[u8]) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|happening| happening.name().as_bytes() == name)
+    }
+}
+
+const LABEL: &str = "label";
+const ENDPOINT: &str = "endpoint";
+const AGE: &str = "age_ms";
+const LEFT: &str = "ttl_ms";
+const AGO: &str = "ago_ms";
+const TAKEN: &str = "taken";
+const PEER: &str = "peer";
+const HITS: &str = "hits";
+const MISSES: &str = "misses";
+const CACHED: &str = "cached";
+const WHAT: &str = "what";
+const TEXT: &str = "text";
+
+impl Entry for ConnectionEntry {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn encode(&self, attributes: &mut Attributes) {
+        attributes.push(LABEL, &self.endpoint);
+        attributes.number(AGE, milliseconds(self.age));
+        attributes.number(LEFT, milliseconds(self.left));
+        attributes.number(TAKEN, self.taken);
+        attributes.push(PEER, self.peer.as_bytes());
+    }
+
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
+    fn set(&mut self, name: &[u8], value: &[u8]) {
+        match str::from_utf8(name) {
+            Ok(LABEL) => self.endpoint = value.into(),
+            Ok(AGE) => self.age = duration(value),
+            Ok(LEFT) => self.left = duration(value),
+            Ok(TAKEN) => self.taken = number(value).unwrap_or_default(),
+            Ok(PEER) => self.peer = String::from_utf8_lossy(value).into_owned(),
+            _ => {}
+        }
+    }
+}
+
+impl Entry for BindingEntry {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn encode(&self, attributes: &mut Attributes) {
+        attributes.push(LABEL, &self.destination);
+        attributes.push(ENDPOINT, &self.endpoint);
+        attributes.number(LEFT, milliseconds(self.left));
+    }
+
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
+    fn set(&mut self, name: &[u8], value: &[u8]) {
+        match str::from_utf8(name) {
+            Ok(LABEL) => self.destination = value.into(),
+            Ok(ENDPOINT) => self.endpoint = value.into(),
+            Ok(LEFT) => self.left = duration(value),
+            _ => {}
+        }
+    }
+}
+
+impl Entry for DestinationEntry {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn encode(&self, attributes: &mut Attributes) {
+        attributes.push(LABEL, &self.destination);
+        attributes.number(HITS, self.hits);
+        attributes.number(MISSES, self.misses);
+        attributes.number(CACHED, self.cached);
+    }
+
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
+    fn set(&mut self, name: &[u8], value: &[u8]) {
+        match str::from_utf8(name) {
+            Ok(LABEL) => self.destination = value.into(),
+            Ok(HITS) => self.hits = number(value).unwrap_or_default(),
+            Ok(MISSES) => self.misses = number(value).unwrap_or_default(),
+            Ok(CACHED) => self.cached = number(value).unwrap_or_default(),
+            _ => {}
+        }
+    }
+}
+
+impl Entry for EventEntry {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn encode(&self, attributes: &mut Attributes) {
+        if let Some(what) = self.what {
+            attributes.push(WHAT, what.name().as_bytes());
+        }
+        attributes.push(LABEL, &self.label);
+        attributes.number(AGO, milliseconds(self.ago));
+        if !self.text.is_empty() {
+            attributes.push(TEXT, self.text.as_bytes());
+        }
+    }
+
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            ..Self::default()
+        }
+    }
+
+    fn set(&mut self, name: &[u8], value: &[u8]) {
+        match str::from_utf8(name) {
+            Ok(WHAT) => self.what = Happening::parse(value),
+            Ok(LABEL) => self.label = value.into(),
+            Ok(AGO) => self.ago = duration(value),
+            Ok(TEXT) => self.text = String::from_utf8_lossy(value).into_owned(),
+            _ => {}
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn duration(value: &[u8]) -> Duration {
+    Duration::from_millis(number(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::administration::{Page, encode_entry, encode_next};
+
+    fn check<T: Entry + Clone + PartialEq + std::fmt::Debug>(entries: &[T]) {
+        for next in [None, Some(7)] {
+            let mut attributes = Attributes::default();
+            for entry in entries {
+                encode_entry(&mut attributes, entry);
+            }
+            if let Some(next) = next {
+                encode_next(&mut attributes, next);
+            }
+            let page = Page {
+                entries: entries.to_vec(),
+                next,
+            };
+            assert_eq!(Page::parse(attributes.list()), page);
+        }
+    }
+
+    #[test]
+    fn what_is_told_is_read_again() {
+        check::<EventEntry>(&[]);
+        check(&[
+            ConnectionEntry {
+                number: 3,
+                endpoint: b"smtp\n[192.0.2.1]:25\xff"[..].into(),
+                age: Duration::from_millis(1),
+                left: Duration::from_secs(2),
+                taken: 4,
+                peer: "192.0.2.1:25".into(),
+            },
+            ConnectionEntry::default(),
+        ]);
+        check(&[BindingEntry {
+            number: 1,
+            destination: b"d"[..].into(),
+            endpoint: b"e"[..].into(),
+            left: Duration::from_millis(1999),
+        }]);
+        check(&[DestinationEntry {
+            number: 9,
+            destination: b"d"[..].into(),
+            hits: 1,
+            misses: 2,
+            cached: 3,
+        }]);
+        check(&Happening::ALL.map(|what| EventEntry {
+            number: 1,
+            what: Some(what),
+            label: b"e"[..].into(),
+            ago: Duration::from_millis(5),
+            text: "421 bye".into(),
+        }));
+    }
+}

@@ -1,0 +1,130 @@
+//! The store seen from outside: a part at a time, so that nobody else waits long, and without changing it; and
+//! what is picked out of it by name.
+//!
+//! Places do not move: what is there all the time while somebody goes through all parts is seen once.
+
+use scache_proto::administration::{Names, Purged};
+
+use super::Store;
+use crate::list::NONE;
+use crate::{BindingView, ConnectionView, Reason};
+
+/// Where the next part begins, if there is one.
+type Next = Option<u32>;
+
+/// Places of bindings come behind all places of connections.
+const BINDINGS: u64 = 1 << 32;
+
+impl<H> Store<H> {
+    /// Looks at `places` places of connections from one on, until `look` has had enough (`false`). Where to go
+    /// on.
+    pub fn look_at_connections(
+        &self,
+        from: u32,
+        places: usize,
+        mut look: impl FnMut(ConnectionView<'_, H>) -> bool,
+    ) -> Next {
+        let end = self.connections.capacity();
+        for slot in (from as usize..end).take(places) {
+            let Some(connection) = self.connections.get(slot) else {
+                continue;
+            };
+            let goes_on = look(ConnectionView {
+                slot: slot as u32,
+                endpoint: self.endpoints.name(connection.endpoint),
+                deadline: self.instant(self.connection_deadlines.of(connection.place)),
+                handle: &connection.handle,
+            });
+            if !goes_on {
+                return place(slot + 1, end);
+            }
+        }
+        place(from as usize + places, end)
+    }
+
+    /// The same with bindings.
+    pub fn look_at_bindings(
+        &self,
+        from: u32,
+        places: usize,
+        mut look: impl FnMut(BindingView<'_>) -> bool,
+    ) -> Next {
+        let end = self.bindings.capacity();
+        for slot in (from as usize..end).take(places) {
+            let Some(binding) = self.bindings.get(slot) else {
+                continue;
+            };
+            let goes_on = look(BindingView {
+                slot: slot as u32,
+                destination: self.destinations.name(binding.destination),
+                endpoint: self.endpoints.name(binding.endpoint),
+                deadline: self.instant(self.binding_deadlines.of(binding.place)),
+            });
+            if !goes_on {
+                return place(slot + 1, end);
+            }
+        }
+        place(from as usize + places, end)
+    }
+
+    /// How many connections a find would go through for a destination.
+    pub fn connections_of(&self, destination: &[u8]) -> usize {
+        let Some(destination) = self.destinations.find(destination) else {
+            return 0;
+        };
+        let mut connections = 0;
+        let mut slot = self.destinations.record(destination).bindings.first;
+        while slot != NONE {
+            let binding = &self.bindings[slot as usize];
+            connections += self.endpoints.record(binding.endpoint).connections.length() as usize;
+            slot = binding.links.next;
+        }
+        connections
+    }
+
+    /// Lets go of the connections whose endpoint has one of these names, and of the bindings whose destination
+    /// or endpoint has, looking at `places` places at most and letting go of `most` connections at most.
+    pub fn purge(&mut self, names: &Names<'_>, from: u64, places: usize, most: usize) -> Purged {
+        let mut purged = Purged::default();
+        let mut at = from;
+        for _ in 0..places {
+            if at < BINDINGS {
+                if at as usize >= self.connections.capacity() {
+                    at = BINDINGS;
+                    continue;
+                }
+                if purged.connections == most as u64 {
+                    break;
+                }
+                let slot = at as u32;
+                let connection = self.connections.get(slot as usize);
+                if connection.is_some_and(|connection| {
+                    names.contain(self.endpoints.name(connection.endpoint))
+                }) {
+                    self.release(slot, Reason::Purged);
+                    purged.connections += 1;
+                }
+            } else {
+                let slot = at - BINDINGS;
+                if slot as usize >= self.bindings.capacity() {
+                    return purged;
+                }
+                let binding = self.bindings.get(slot as usize);
+                if binding.is_some_and(|binding| {
+                    names.contain(self.destinations.name(binding.destination))
+                        || names.contain(self.endpoints.name(binding.endpoint))
+                }) {
+                    self.unbind(slot as u32);
+                    purged.bindings += 1;
+                }
+            }
+            at += 1;
+        }
+        purged.next = Some(at);
+        purged
+    }
+}
+
+fn place(next: usize, end: usize) -> Next {
+    (next < end).then(|| u32::try_from(next).ok()).flatten()
+}

@@ -152,7 +152,7 @@ impl Client {
         Ok(FoundThrough::from_answer(self.perform(&operation, None)?))
     }
 
-    fn perform(
+    pub(crate) fn perform(
         &mut self,
         operation: &Operation<'_>,
         connection: Option<BorrowedFd<'_>>,

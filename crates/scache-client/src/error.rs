@@ -38,7 +38,10 @@ pub enum Error {
     /// A name, a property or a time to live cannot be sent. Nothing was said to the cache.
     #[error(transparent)]
     Value(#[from] ValueError),
-    /// The cache did not want it: malformed in its eyes, or it could not take the descriptor.
+    /// The cache did not want it: malformed in its eyes, it could not take the descriptor, or this user may not.
     #[error("the connection cache refused the request")]
     Refused,
+    /// The server does not know this request: it is stock scache, or older than this library.
+    #[error("the connection cache does not know this request: it is Postfix's own, or too old")]
+    Unsupported,
 }

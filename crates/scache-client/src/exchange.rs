@@ -7,8 +7,9 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use scache_proto::attr::Attributes;
 use scache_proto::client::{Outcome, Session};
-use scache_proto::{Descriptors, Label, Property, Request, Ttl, request::Labels};
+use scache_proto::{Descriptors, Label, Property, Request, Status, Ttl, request::Labels};
 use scache_sys::descriptors::Descriptor;
 use scache_sys::sockets::Name;
 
@@ -60,8 +61,10 @@ pub(crate) enum Answer {
         destination_property: Box<[u8]>,
         property: Box<[u8]>,
     },
+    /// What was asked about the cache.
+    Report(Attributes),
     /// Not found, or not possible.
-    Refused,
+    Refused(Status),
 }
 
 /// A client without its public face.
@@ -237,6 +240,10 @@ impl<S: Socket> Link<S> {
                 self.find(destination, endpoints, says_endpoint, deadline)
                     .await
             }
+            Operation::Administer(administration) => {
+                let request = Request::Administer(administration);
+                self.request(&request, None, deadline).await
+            }
         }
     }
 
@@ -305,7 +312,7 @@ impl<S: Socket> Link<S> {
                     return Ok(answer);
                 }
             }
-            return Ok(Answer::Refused);
+            return Ok(Answer::Refused(Status::Failed));
         }
         if !says_endpoint {
             let request = Request::FindDestination { destination };
@@ -320,7 +327,7 @@ impl<S: Socket> Link<S> {
                 return Ok(answer);
             }
         }
-        Ok(Answer::Refused)
+        Ok(Answer::Refused(Status::Failed))
     }
 
     async fn find_endpoint(
@@ -409,7 +416,8 @@ impl From<Outcome<Descriptor>> for Answer {
     fn from(outcome: Outcome<Descriptor>) -> Self {
         match outcome {
             Outcome::Done => Self::Done,
-            Outcome::Refused(_) => Self::Refused,
+            Outcome::Refused(status) => Self::Refused(status),
+            Outcome::Report(report) => Self::Report(report),
             Outcome::Found {
                 descriptor,
                 endpoint,
@@ -431,7 +439,7 @@ impl Answer {
     pub(crate) fn saved(self) -> Result<(), Error> {
         match self {
             Self::Done => Ok(()),
-            Self::Refused | Self::Found { .. } => Err(Error::Refused),
+            Self::Refused(_) | Self::Report(_) | Self::Found { .. } => Err(Error::Refused),
         }
     }
 }

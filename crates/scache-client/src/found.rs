@@ -88,7 +88,7 @@ impl FoundThrough {
                 destination_property,
                 endpoint,
             }),
-            Answer::Done | Answer::Refused => None,
+            Answer::Done | Answer::Refused(_) | Answer::Report(_) => None,
         }
     }
 }

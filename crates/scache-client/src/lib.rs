@@ -46,6 +46,7 @@
 //! It opens no connections but those to the cache, does not know what a connection's peer expects, starts no threads,
 //! and has no `unsafe`.
 
+pub mod administration;
 mod client;
 mod error;
 mod exchange;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use scache_proto::administration::Administration;
 use scache_proto::limits::{ENDPOINTS, LIST_BYTES};
 use scache_proto::{Label, Property, Ttl};
 
@@ -43,6 +44,7 @@ pub(crate) enum Operation<'a> {
         /// Not by the destination alone where the protocol does not say the endpoint then.
         says_endpoint: bool,
     },
+    Administer(Administration<'a>),
 }
 
 /// A connection to be saved for a destination: under which names, with what, for how long.
@@ -194,6 +196,7 @@ fn whole_seconds(ttl: Duration) -> Result<Ttl, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use scache_proto::administration::Administration;
     use scache_proto::limits::VALUE_BYTES;
 
     #[test]

@@ -29,6 +29,7 @@ use crate::exchange::{Answer, Exchange, Socket};
 use crate::operation::Operation;
 use crate::{Error, Found, FoundThrough, Save};
 
+mod administration;
 mod pool;
 
 pub use pool::Pool;

@@ -211,7 +211,8 @@ impl<D> Cache<D> {
             Request::SaveEndpoint { .. }
             | Request::Save { .. }
             | Request::Inline
-            | Request::TakeOver => None,
+            | Request::TakeOver
+            | Request::Administer(_) => None,
         };
         self.settle(pass);
         match found {

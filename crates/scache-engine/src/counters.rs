@@ -36,7 +36,7 @@ impl Counters {
         let counter = match reason {
             Reason::Expired => &mut self.expired,
             Reason::Evicted => &mut self.evicted,
-            Reason::Cleared => &mut self.cleared,
+            Reason::Cleared | Reason::Purged | Reason::Drained => &mut self.cleared,
             Reason::Closed => &mut self.closed,
             Reason::Reset => &mut self.reset,
             Reason::Spoke => &mut self.spoke,

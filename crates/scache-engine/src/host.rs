@@ -154,6 +154,8 @@ fn name(reason: Reason) -> &'static str {
         Reason::Expired => "expired",
         Reason::Evicted => "evicted",
         Reason::Cleared => "cleared",
+        Reason::Purged => "purged",
+        Reason::Drained => "not kept",
         Reason::Closed => "closed by peer",
         Reason::Reset => "reset by peer",
         Reason::Spoke => "spoke out of turn",

@@ -1,0 +1,133 @@
+//! A cache seen from outside: what it counts, what is in it, what happens; to purge and to drain it.
+//!
+//! For `scachectl` and other programs that look after a cache. Stock scache knows none of it
+//! ([`Error::Unsupported`]). Reading needs nothing but the socket; to purge and to drain is for root and the user
+//! of the daemon ([`Error::Refused`]).
+//!
+//! What is large is told a page at a time: nobody else's request waits longer for that.
+
+pub use scache_proto::administration::{Listed, Names, Page, Purged};
+pub use scache_proto::entries::{
+    BindingEntry, ConnectionEntry, DestinationEntry, EventEntry, Happening,
+};
+pub use scache_proto::stats::{Distribution, Field, Histogram, Kind, Stats};
+pub use scache_proto::{Label, Property};
+
+use scache_proto::administration::{Administration, Entry};
+
+use crate::exchange::Answer;
+use crate::operation::Operation;
+use crate::{Client, Error};
+
+impl Client {
+    /// All that the cache counts.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn stats(&mut self) -> Result<Stats, Error> {
+        stats(self.perform(&STATS, None)?)
+    }
+
+    /// Cached connections whose endpoint's label begins with `prefix`, from 0 or [`Page::next`] on. A page may be
+    /// empty and yet not the last.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn connections(
+        &mut self,
+        prefix: &[u8],
+        from: u64,
+    ) -> Result<Page<ConnectionEntry>, Error> {
+        page(self.perform(&list(Listed::Connections, prefix, from)?, None)?)
+    }
+
+    /// Bindings whose destination's label begins with `prefix`, likewise.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn bindings(&mut self, prefix: &[u8], from: u64) -> Result<Page<BindingEntry>, Error> {
+        page(self.perform(&list(Listed::Bindings, prefix, from)?, None)?)
+    }
+
+    /// The busiest destinations, a thousand of them, whose label begins with `prefix`, likewise. In no order.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn destinations(
+        &mut self,
+        prefix: &[u8],
+        from: u64,
+    ) -> Result<Page<DestinationEntry>, Error> {
+        page(self.perform(&list(Listed::Destinations, prefix, from)?, None)?)
+    }
+
+    /// What happened from this number on, oldest first. The cache remembers nothing before it is asked for the
+    /// first time, and stops ten seconds after it was asked last; the numbers of events that it forgot because
+    /// there were too many are missing. [`Page::next`] is always there: ask for it the next time.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn events(&mut self, from: u64) -> Result<Page<EventEntry>, Error> {
+        page(self.perform(&events(from), None)?)
+    }
+
+    /// Lets go of connections and bindings of these names, with a goodbye, from 0 or [`Purged::next`] on.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn purge(&mut self, names: Names<'_>, from: u64) -> Result<Purged, Error> {
+        purged(self.perform(&purge(names, from), None)?)
+    }
+
+    /// Whether the cache keeps nothing new from now on: what is saved is closed with a goodbye, what is there can
+    /// still be found until it expires.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn drain(&mut self, on: bool) -> Result<(), Error> {
+        report(self.perform(&drain(on), None)?).map(|_| ())
+    }
+}
+
+pub(crate) const STATS: Operation<'static> = Operation::Administer(Administration::Stats);
+
+pub(crate) fn list(what: Listed, prefix: &[u8], from: u64) -> Result<Operation<'_>, Error> {
+    let prefix = Property::new(prefix)?;
+    Ok(Operation::Administer(Administration::List {
+        what,
+        prefix,
+        from,
+    }))
+}
+
+pub(crate) fn events(from: u64) -> Operation<'static> {
+    Operation::Administer(Administration::Events { from })
+}
+
+pub(crate) fn purge(names: Names<'_>, from: u64) -> Operation<'_> {
+    Operation::Administer(Administration::Purge { names, from })
+}
+
+pub(crate) fn drain(on: bool) -> Operation<'static> {
+    Operation::Administer(Administration::Drain { on })
+}
+
+pub(crate) fn stats(answer: Answer) -> Result<Stats, Error> {
+    Ok(Stats::parse(report(answer)?.list()))
+}
+
+pub(crate) fn page<T: Entry>(answer: Answer) -> Result<Page<T>, Error> {
+    Ok(Page::parse(report(answer)?.list()))
+}
+
+pub(crate) fn purged(answer: Answer) -> Result<Purged, Error> {
+    Ok(Purged::parse(report(answer)?.list()))
+}
+
+pub(crate) fn report(answer: Answer) -> Result<scache_proto::attr::Attributes, Error> {
+    match answer {
+        Answer::Report(report) => Ok(report),
+        Answer::Refused(scache_proto::Status::Malformed) => Err(Error::Unsupported),
+        Answer::Refused(_) | Answer::Done | Answer::Found { .. } => Err(Error::Refused),
+    }
+}

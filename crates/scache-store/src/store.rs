@@ -323,6 +323,11 @@ impl<H> Store<H> {
         self.tally
     }
 
+    /// What happened since it was last taken.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
+    }
+
     /// What happened since this was last asked.
     pub fn take_statistics(&mut self) -> Statistics {
         std::mem::take(&mut self.statistics)

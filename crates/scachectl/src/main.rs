@@ -1,9 +1,11 @@
 //! scachectl(1): a connection cache seen from outside. All that it knows it asks of the daemon, as any
 //! other client.
 
+mod bench;
 mod command_line;
 mod failure;
 mod socket;
+mod time;
 
 use std::process::ExitCode;
 

@@ -70,11 +70,12 @@ pub(crate) struct Bench {
     #[arg(long, short, value_name = "NAME", default_value = "auto")]
     protocol: Protocol,
 
-    /// Destinations in use [default: one per client]
+    /// Destinations in use [default: as many as endpoints, else one per client]
     #[arg(long, value_name = "N")]
     destinations: Option<NonZero<usize>>,
 
-    /// Endpoints in use [default: one per client]
+    /// Endpoints in use; more than 256 for one destination are too many for scached [default: as many as
+    /// destinations, else one per client]
     #[arg(long, value_name = "N")]
     endpoints: Option<NonZero<usize>>,
 
@@ -116,10 +117,12 @@ impl Bench {
         self.make_room()?;
         let stop = stop_on_signals()?;
         let clients = self.clients.get();
-        let space = NameSpace::new(
-            self.destinations.map_or(clients, NonZero::get),
-            self.endpoints.map_or(clients, NonZero::get),
-        );
+        let or_else = |one: Option<NonZero<usize>>, other: Option<NonZero<usize>>| {
+            one.or(other).map_or(clients, NonZero::get)
+        };
+        let destinations = or_else(self.destinations, self.endpoints);
+        let endpoints = or_else(self.endpoints, self.destinations);
+        let space = NameSpace::new(destinations, endpoints);
         let wire = self.agree(path)?;
         let mut crowd = self.connect(path, &space, wire)?;
         let threads = self.threads().min(clients);
@@ -128,8 +131,8 @@ impl Bench {
             wire,
             clients,
             threads,
-            destinations: self.destinations.map_or(clients, NonZero::get),
-            endpoints: self.endpoints.map_or(clients, NonZero::get),
+            destinations,
+            endpoints,
             keep: self.keep.get(),
         };
         let (tally, elapsed) = self.measure(path, &mut crowd, threads, &stop)?;

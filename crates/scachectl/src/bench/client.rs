@@ -160,6 +160,11 @@ impl Client {
         }
     }
 
+    /// Lets go of the other ends of connections that the cache has closed.
+    pub(super) fn tidy(&mut self) {
+        self.far.retain(|far| !is_closed(far.as_fd()));
+    }
+
     fn go_on(&mut self, claim: &dyn Fn() -> bool, tally: &mut Tally) -> io::Result<Turn> {
         self.link.read()?;
         let mut written = self.write()?;
@@ -268,9 +273,8 @@ impl Client {
 
     /// Makes a connection to be cached.
     fn make(&mut self) -> io::Result<()> {
-        // Those that expired in the cache are closed: theirs are the places of the new ones.
         if self.far.len() >= self.keep {
-            self.far.retain(|far| !is_closed(far.as_fd()));
+            self.tidy();
         }
         let (near, far) = UnixStream::pair()?;
         self.near.push(near.into());

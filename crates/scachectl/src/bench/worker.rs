@@ -76,6 +76,7 @@ pub(super) fn run(clients: &mut [Client], work: &Work<'_>, tally: &mut Tally) ->
     }
     let mut events = [MaybeUninit::uninit(); EVENTS];
     let mut looked = Instant::now();
+    let mut misses = tally.misses;
     while crowd.remaining > 0 {
         let (events, _) = match epoll::wait(&crowd.poll, &mut events, Some(&LOOK_KERNEL)) {
             Err(Errno::INTR) => continue,
@@ -98,11 +99,16 @@ pub(super) fn run(clients: &mut [Client], work: &Work<'_>, tally: &mut Tally) ->
             continue;
         }
         looked = now;
+        // What was not found has expired or was pushed out: nobody needs its other end, whoever made it.
+        let missed = std::mem::replace(&mut misses, tally.misses) < tally.misses;
         for (place, client) in clients.iter_mut().enumerate() {
             if crowd.active[place] && client.is_overdue(now, work.timeout) {
                 let late = io::ErrorKind::TimedOut.into();
                 let turn = client.failed(&late, work.path, &claim, tally);
                 crowd.settle(place, client, turn)?;
+            }
+            if missed {
+                client.tidy();
             }
         }
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::bench;
+use crate::connect;
 use crate::failure::Failure;
 use crate::socket;
 
@@ -25,6 +26,7 @@ pub(crate) struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bench(bench::Bench),
+    Connect(connect::Connect),
 }
 
 impl Options {
@@ -35,6 +37,7 @@ impl Options {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         match &self.command {
             Command::Bench(bench) => bench.run(&self.socket()?),
+            Command::Connect(connect) => connect.run(self.socket()),
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod bench;
 mod command_line;
+mod connect;
 mod failure;
 mod socket;
 mod time;

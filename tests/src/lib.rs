@@ -12,5 +12,6 @@ pub mod openssl;
 mod private_dev;
 pub mod process;
 pub mod redis;
+pub mod smtp_sink;
 pub mod stock;
 pub mod wire;

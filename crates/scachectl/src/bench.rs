@@ -1,8 +1,8 @@
 //! `scachectl bench`: a load for any connection cache, and what it took.
 //!
 //! Clients save connections of their own and take them out again, each as soon as it has its answer. What is
-//! measured is the cache under that load, on a machine that also runs the load: no more than one processor is left
-//! to the cache. It takes nothing that is not its own, and leaves no connection behind.
+//! measured is the cache under that load, on a machine that also runs the load: one processor is left to the cache, if
+//! there are several. It takes nothing that is not its own, and leaves no connection behind.
 
 mod client;
 mod link;
@@ -84,8 +84,8 @@ pub(crate) struct Bench {
     keep: NonZero<usize>,
 
     /// Threads that the clients share [default: one for each processor but one, 4 at most]
-    #[arg(long, value_name = "N")]
-    threads: Option<NonZero<usize>>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    threads: Option<u8>,
 
     /// How long an answer may take
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time::parse)]
@@ -124,7 +124,7 @@ impl Bench {
         let endpoints = or_else(self.endpoints, self.destinations);
         let space = NameSpace::new(destinations, endpoints);
         let wire = self.agree(path)?;
-        let mut crowd = self.connect(path, &space, wire)?;
+        let mut crowd = self.connect(path, &space, wire, &stop)?;
         let threads = self.threads().min(clients);
         let setting = Setting {
             socket: path,
@@ -178,7 +178,7 @@ impl Bench {
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         self.threads.map_or_else(
             || processors.saturating_sub(1).clamp(1, MOST_THREADS),
-            NonZero::get,
+            usize::from,
         )
     }
 
@@ -205,9 +205,19 @@ impl Bench {
         }
     }
 
-    fn connect(&self, path: &Path, space: &NameSpace, wire: Wire) -> Result<Vec<Client>, Failure> {
+    /// All clients, or those who were there before it was to stop.
+    fn connect(
+        &self,
+        path: &Path,
+        space: &NameSpace,
+        wire: Wire,
+        stop: &AtomicBool,
+    ) -> Result<Vec<Client>, Failure> {
         let mut crowd = Vec::with_capacity(self.clients.get());
         for number in 0..self.clients.get() {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
             let deadline = Instant::now() + self.timeout;
             let names = space.of_client(number);
             match Client::connect(path, names, wire, self.keep.get(), deadline) {

@@ -37,7 +37,7 @@ impl Options {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         match &self.command {
             Command::Bench(bench) => bench.run(&self.socket()?),
-            Command::Connect(connect) => connect.run(self.socket()),
+            Command::Connect(connect) => connect.run(|| self.socket()),
         }
     }
 

@@ -36,8 +36,11 @@ const REUSE_COUNT: &str = "reuse_count=";
 /// connection is left in the cache for the next one; otherwise it is closed. The exit status is the program's.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Connect {
-    /// Where to connect to: HOST:PORT, [IPV6]:PORT or unix:/PATH
-    #[arg(value_name = "HOST:PORT")]
+    // Not as a comment for rustdoc, which takes brackets for links; likewise below.
+    #[arg(
+        value_name = "HOST:PORT",
+        help = "Where to connect to: HOST:PORT, [IPV6]:PORT or unix:/PATH"
+    )]
     target: Target,
 
     /// The program and its arguments
@@ -53,8 +56,11 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "LABEL")]
     destination: Option<String>,
 
-    /// The endpoint's whole name in the cache, for all addresses [default: SERVICE, newline, [IP]:PORT]
-    #[arg(long, value_name = "LABEL")]
+    #[arg(
+        long,
+        value_name = "LABEL",
+        help = "The endpoint's whole name in the cache, for all addresses [default: SERVICE, newline, [IP]:PORT]"
+    )]
     endpoint: Option<String>,
 
     /// How long the connection may wait in the cache for the next program
@@ -83,8 +89,11 @@ enum Connection {
 }
 
 impl Connect {
-    /// Connects, runs the program, and puts the connection back. `socket` is the cache, if one is known.
-    pub(crate) fn run(&self, socket: Result<PathBuf, Failure>) -> Result<ExitCode, Failure> {
+    /// Connects, runs the program, and puts the connection back. `socket` looks for the cache.
+    pub(crate) fn run(
+        &self,
+        socket: impl FnOnce() -> Result<PathBuf, Failure>,
+    ) -> Result<ExitCode, Failure> {
         let candidates = self
             .target
             .candidates(&self.service(), self.endpoint.as_deref())?;
@@ -118,11 +127,11 @@ impl Connect {
         service.unwrap_or_else(|| self.target.service()).to_owned()
     }
 
-    fn pool(&self, socket: Result<PathBuf, Failure>) -> Option<Pool> {
+    fn pool(&self, socket: impl FnOnce() -> Result<PathBuf, Failure>) -> Option<Pool> {
         if self.no_cache {
             return None;
         }
-        match socket {
+        match socket() {
             Ok(path) => {
                 let verbose = self.verbose;
                 let pool = Pool::new(path).with_timeout(CACHE_TIMEOUT);

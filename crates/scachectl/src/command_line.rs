@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::socket;
+use crate::{postfix, socket};
 
 /// Look into a shared connection cache, measure it, use it, install it into Postfix.
 #[derive(Debug, Parser)]
@@ -22,7 +22,10 @@ pub(crate) struct Options {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Installs scache into Postfix, tells which one serves, takes it out again
+    Postfix(postfix::Options),
+}
 
 impl Options {
     /// Does what was asked for, and says with which status to end.
@@ -30,7 +33,9 @@ impl Options {
     /// # Errors
     /// In one line, what to do about it.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        match self.command {}
+        match self.command {
+            Command::Postfix(options) => options.run(),
+        }
     }
 
     /// The socket that was named, or else the first that is there.

@@ -3,6 +3,7 @@
 
 mod command_line;
 mod failure;
+mod postfix;
 mod socket;
 
 use std::process::ExitCode;

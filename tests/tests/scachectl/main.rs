@@ -1,0 +1,3 @@
+//! scachectl(1) with the real things: what it talks to, installs and shows.
+
+mod postfix;

@@ -274,7 +274,7 @@ fn what_was_installed_by_hand_can_be_taken_out() {
 fn options_of_the_service_stay() {
     let instance = Instance::start(&Setup::new(stock()));
     let text = fs::read_to_string(master_cf(&instance)).expect("master.cf");
-    let options = "scache -v\n  -o max_idle=50s\n# why\n -o { connection_cache_ttl_limit = 9s }\n";
+    let options = "scache -v\n  -o max_idle=50s\n# why\n -o { syslog_name = post fix }\n";
     let text = text.replace(" 1 scache\n", &format!(" 1 {options}"));
     fs::write(master_cf(&instance), text).expect("an edit");
     instance.reload();
@@ -282,7 +282,7 @@ fn options_of_the_service_stay() {
     said(&install(&instance, ours().path()));
     let report = status(&instance);
     let entry = report["entry"].as_str().expect("a line");
-    let expected = "1 scache-rs -v -o max_idle=50s -o {connection_cache_ttl_limit=9s}";
+    let expected = "1 scache-rs -v -o max_idle=50s -o {syslog_name=post fix}";
     assert!(entry.ends_with(expected), "{entry}");
     delivers_by("scache-rs", &instance);
     said(&uninstall(&instance));

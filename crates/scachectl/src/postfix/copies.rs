@@ -1,9 +1,9 @@
 //! What master.cf was before, and what `install` made of it: so that it can be restored to the byte, and so that it is
 //! known whether somebody else has edited it since.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Metadata};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -104,6 +104,20 @@ impl<'a> Copies<'a> {
         })
     }
 
+    /// Does something to master.cf, and then puts back what was there at the beginning.
+    pub(super) fn without_change<T>(
+        &self,
+        this: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let master_cf = self.instance.master_cf();
+        let image = Image::of(&master_cf).map_err(|error| failed(&master_cf, &error))?;
+        let done = this();
+        image
+            .write(&master_cf)
+            .map_err(|error| failed(&master_cf, &error))?;
+        done
+    }
+
     /// Removes them.
     pub(super) fn remove(&self, steps: &Steps) -> Result<(), Failure> {
         for copy in [&self.before, &self.after] {
@@ -141,29 +155,47 @@ impl<'a> Copies<'a> {
     }
 }
 
-/// Copies a file with its owner and mode. Who opens `to` sees all of it or what was there before.
+/// A file with its owner and mode.
+struct Image {
+    content: Vec<u8>,
+    metadata: Metadata,
+}
+
+impl Image {
+    fn of(file: &Path) -> io::Result<Self> {
+        Ok(Self {
+            content: fs::read(file)?,
+            metadata: fs::metadata(file)?,
+        })
+    }
+
+    /// Makes it. Who opens the file sees all of it or what was there before.
+    fn write(&self, file: &Path) -> io::Result<()> {
+        let mut name = file.as_os_str().to_owned();
+        name.push(".new");
+        let new = PathBuf::from(name);
+        let (user, group) = (self.metadata.uid(), self.metadata.gid());
+        let write = || -> io::Result<()> {
+            let mut opened = File::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&new)?;
+            opened.write_all(&self.content)?;
+            fchown(&opened, Some(user), Some(group))?;
+            opened.set_permissions(self.metadata.permissions())?;
+            opened.sync_all()?;
+            fs::rename(&new, file)
+        };
+        write().inspect_err(|_| {
+            let _ = fs::remove_file(&new);
+        })
+    }
+}
+
 fn duplicate(from: &Path, to: &Path) -> io::Result<()> {
-    let metadata = fs::metadata(from)?;
-    let content = fs::read(from)?;
-    let mut name = to.as_os_str().to_owned();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    let write = || -> io::Result<()> {
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&content)?;
-        std::os::unix::fs::fchown(&file, Some(metadata.uid()), Some(metadata.gid()))?;
-        file.set_permissions(metadata.permissions())?;
-        file.sync_all()?;
-        fs::rename(&new, to)
-    };
-    write().inspect_err(|_| {
-        let _ = fs::remove_file(&new);
-    })
+    Image::of(from)?.write(to)
 }
 
 fn failed(file: &Path, error: &io::Error) -> Failure {

@@ -179,35 +179,45 @@ impl<'a> Plan<'a> {
     fn try_undo(&self, wait: Duration, steps: &Steps, done: &Done) -> Result<(), Failure> {
         let instance = self.instance;
         let copies = Copies::of(instance);
-        if done.switched {
-            if self.entry.program() == NAME {
-                instance.set_entry(&self.entry)?;
-            } else {
-                copies.put_back(&self.wanted, steps)?;
-            }
+        let was_ours = self.entry.program() == NAME;
+        let before = if was_ours {
+            Server::Ours
+        } else {
+            Server::Stock
+        };
+        let running = self.master.filter(|_| done.reloaded);
+        let running = running.map(|master| self.expected(master, &self.entry, before));
+        if let Some(expected) = &running {
+            // master(8) starts nothing for a minute after a program has failed, whatever is in master.cf by then.
+            // It forgets that when it forgets the service.
+            copies.without_change(|| {
+                instance.remove_entry()?;
+                instance.reload()?;
+                let gone = expected.wait_for_nobody(wait);
+                gone.map_err(|what| Failure::new(Status::Unavailable, what))
+            })?;
+            steps.say("made master(8) forget the failure");
+        }
+        if done.switched && was_ours {
+            instance.set_entry(&self.entry)?;
+        } else if done.switched {
+            copies.put_back(&self.wanted, steps)?;
         }
         if let Some(placed) = done.placed {
             placed.undo(instance)?;
-            steps.say(format_args!("took {NAME} out of its place"));
+            steps.say(format_args!("took the new {NAME} out of its place"));
         }
-        if let Some(master) = self.master.filter(|_| done.reloaded) {
-            let before = if self.entry.program() == NAME {
-                Server::Ours
-            } else {
-                Server::Stock
-            };
-            let expected = self.expected(master, &self.entry, before);
-            let predecessor = expected.predecessor();
+        if let Some(expected) = &running {
             reload(instance, steps)?;
             let time = expected
-                .wait(predecessor, wait)
+                .wait(None, wait)
                 .map_err(|instead| Failure::new(Status::Unavailable, instead))?;
             steps.say(format_args!(
                 "{before} answers after {} ms",
                 time.as_millis()
             ));
         }
-        if done.switched && self.entry.program() != NAME {
+        if done.switched && !was_ours {
             copies.remove(steps)?;
         }
         Ok(())

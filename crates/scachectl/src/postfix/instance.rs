@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output, Stdio};
 
@@ -73,13 +73,18 @@ impl Instance {
             .map_err(|error| cannot_run(&postconf, &error))?;
         if !output.status.success() {
             let said = last_line(&output.stderr);
-            return Err(Failure::new(
-                Status::NoInput,
-                format!(
-                    "cannot read the configuration of Postfix in {} ({said}): name its directory with --config-dir",
-                    directory.display()
-                ),
-            ));
+            let main_cf = directory.join("main.cf");
+            return Err(if main_cf.is_file() {
+                Failure::new(Status::Configuration, format!("postconf failed: {said}"))
+            } else {
+                let main_cf = main_cf.display();
+                Failure::new(
+                    Status::NoInput,
+                    format!(
+                        "there is no {main_cf}: name the directory of Postfix's main.cf with --config-dir"
+                    ),
+                )
+            });
         }
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let value = |wanted: &str| {
@@ -217,18 +222,28 @@ impl Instance {
         )
     }
 
-    /// Changes the cache's service in master.cf. The file's owner and mode stay, which postconf would change.
+    /// Changes the cache's service in master.cf.
     pub(super) fn set_entry(&self, entry: &Entry) -> Result<(), Failure> {
+        let assignment = format!("{}={entry}", self.service_type());
+        self.edit(&["-M", &assignment])
+    }
+
+    /// Removes the cache's service from master.cf.
+    pub(super) fn remove_entry(&self) -> Result<(), Failure> {
+        self.edit(&["-MX", &self.service_type()])
+    }
+
+    /// Changes master.cf. The file's owner and mode stay, which postconf would change.
+    fn edit(&self, arguments: &[&str]) -> Result<(), Failure> {
         let master_cf = self.master_cf();
         let failed = |error: io::Error| {
             let file = master_cf.display();
             Failure::new(Status::InputOutput, format!("{file}: {error}"))
         };
         let before = fs::metadata(&master_cf).map_err(failed)?;
-        let assignment = format!("{}={entry}", self.service_type());
-        self.postconf(&self.directory, ["-M", &assignment])?;
+        self.postconf(&self.directory, arguments)?;
         let file = File::open(&master_cf).map_err(failed)?;
-        std::os::unix::fs::fchown(&file, Some(before.uid()), Some(before.gid())).map_err(failed)?;
+        fchown(&file, Some(before.uid()), Some(before.gid())).map_err(failed)?;
         file.set_permissions(before.permissions()).map_err(failed)
     }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -196,7 +196,7 @@ fn copy(from: &Path, to: &Path, user: u32, group: u32) -> io::Result<()> {
         .mode(0o600)
         .open(to)?;
     io::copy(&mut source, &mut copy)?;
-    std::os::unix::fs::fchown(&copy, Some(user), Some(group))?;
+    fchown(&copy, Some(user), Some(group))?;
     copy.set_permissions(fs::Permissions::from_mode(MODE))?;
     copy.sync_all()
 }

@@ -154,6 +154,22 @@ impl Expected<'_> {
         }
     }
 
+    /// Waits until nobody listens there, not even master(8).
+    ///
+    /// # Errors
+    /// Somebody still does.
+    pub(super) fn wait_for_nobody(&self, within: Duration) -> Result<(), String> {
+        let socket = self.instance.socket(self.entry);
+        let began = Instant::now();
+        while UnixStream::connect(&socket).is_ok() {
+            if began.elapsed() >= within {
+                return Err(format!("{} is still listened at", socket.display()));
+            }
+            sleep(PAUSE);
+        }
+        Ok(())
+    }
+
     fn try_once(
         &self,
         within: Duration,

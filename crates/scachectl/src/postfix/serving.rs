@@ -80,10 +80,32 @@ fn parent(number: u32) -> Option<u32> {
         .ok()
 }
 
-/// Whether a command line has `-n SERVICE`, as master(8) says it.
+/// Whether a command line is one that master(8) makes for a service: it names the service only when the program has
+/// another name.
 fn says_name(line: &[u8], service: &str) -> bool {
-    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-    words
-        .windows(2)
-        .any(|pair| pair == [b"-n".as_slice(), service.as_bytes()])
+    let mut words = line.split(|byte| *byte == 0);
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit(|byte| *byte == b'/').next();
+    let mut named = words.skip_while(|word| *word != b"-n").skip(1);
+    named.next().or(program) == Some(service.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says_name;
+
+    #[test]
+    fn a_service_is_known_by_its_command_line() {
+        for (line, service, is) in [
+            (b"scache\0-l\0-t\0unix\0-u\0".as_slice(), "scache", true),
+            (b"/usr/sbin/scache\0-l\0", "scache", true),
+            (b"scache-rs\0-n\0scache\0-t\0unix\0", "scache", true),
+            (b"scache\0-n\0other\0", "scache", false),
+            (b"scache\0-n\0other\0", "other", true),
+            (b"smtp\0-t\0unix\0-u\0", "scache", false),
+            (b"", "scache", false),
+        ] {
+            assert_eq!(says_name(line, service), is, "{line:?}");
+        }
+    }
 }

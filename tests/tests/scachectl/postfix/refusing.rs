@@ -1,7 +1,7 @@
 //! What cannot be done is said in one line, and nothing is changed.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Output;
@@ -39,7 +39,9 @@ fn only_root_may() {
     assert_refused(&run(&["install", "--program", &ours]), 77, "as root");
     assert_refused(&run(&["uninstall"]), 77, "as root");
     assert_eq!(tree(&instance), before);
-    // What everybody can know it tells.
+    // What everybody can know it tells. The package has this directory so.
+    let private = instance.configuration().with_file_name("queue/private");
+    fs::set_permissions(private, fs::Permissions::from_mode(0o700)).expect("its mode");
     let text = said(&run(&["status"]));
     assert!(text.contains("only root can know"), "{text}");
     assert!(text.contains("ask as root"), "{text}");

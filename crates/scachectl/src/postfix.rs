@@ -105,7 +105,8 @@ impl Options {
                 let instances = options.which.instances()?;
                 for instance in &instances {
                     let steps = options.change.steps(instance, &instances);
-                    install::install(instance, &shipped, options.change.wait(), &steps)?;
+                    install::install(instance, &shipped, options.change.wait(), &steps)
+                        .map_err(|failure| among(&instances, instance, failure))?;
                 }
             }
             Command::Status(options) => {
@@ -121,7 +122,8 @@ impl Options {
                 let instances = options.which.instances()?;
                 for instance in &instances {
                     let steps = options.change.steps(instance, &instances);
-                    uninstall::uninstall(instance, &instances, options.change.wait(), &steps)?;
+                    uninstall::uninstall(instance, &instances, options.change.wait(), &steps)
+                        .map_err(|failure| among(&instances, instance, failure))?;
                 }
             }
         }
@@ -151,6 +153,17 @@ impl Change {
         let about = (all.len() > 1).then(|| instance.directory.display().to_string());
         Steps::new(self.dry_run, about)
     }
+}
+
+/// With several instances a failure says which one it is about.
+fn among(all: &[Instance], instance: &Instance, failure: Failure) -> Failure {
+    if all.len() == 1 {
+        return failure;
+    }
+    failure.and(format_args!(
+        "this was {}, and those behind it were not tried",
+        instance.directory.display()
+    ))
 }
 
 fn as_root(command: &str) -> Result<(), Failure> {

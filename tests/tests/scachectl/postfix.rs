@@ -117,6 +117,8 @@ fn install_and_uninstall_leave_no_trace_but_reuse() {
         assert_eq!(report["serving"], "stock", "{report:#}");
         assert_eq!(report["program"], Value::Null, "{report:#}");
 
+        assert_eq!(instance.complete_log().complaints(), Vec::<&str>::new());
+
         let began = Instant::now();
         let text = said(&install(&instance, ours().path()));
         println!(
@@ -153,6 +155,15 @@ fn install_and_uninstall_leave_no_trace_but_reuse() {
         assert_used("scache-rs", &instance);
         delivers_by("scache", &instance);
         assert_eq!(status(&instance)["serving"], "stock");
+
+        // To be asked who it is, by us and by ours that hands over to it, is all that stock complains of.
+        let log = instance.complete_log();
+        let complaints = log.complaints();
+        let (harmless, wrong): (Vec<&str>, Vec<&str>) = complaints
+            .iter()
+            .partition(|line| line.contains("unrecognized request: \"inline\""));
+        assert!((1..=2).contains(&harmless.len()), "{harmless:#?}");
+        assert_eq!(wrong, Vec::<&str>::new());
 
         let text = said(&uninstall(&instance));
         assert!(text.contains("nothing to do"), "{text}");

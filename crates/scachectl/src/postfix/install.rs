@@ -187,16 +187,18 @@ impl<'a> Plan<'a> {
         };
         let running = self.master.filter(|_| done.reloaded);
         let running = running.map(|master| self.expected(master, &self.entry, before));
+        let mut forgotten = Ok(());
         if let Some(expected) = &running {
             // master(8) starts nothing for a minute after a program has failed, whatever is in master.cf by then.
             // It forgets that when it forgets the service.
-            copies.without_change(|| {
+            forgotten = copies.without_change(|| {
                 instance.remove_entry()?;
                 instance.reload()?;
                 let gone = expected.wait_for_nobody(wait);
-                gone.map_err(|what| Failure::new(Status::Unavailable, what))
-            })?;
-            steps.say("made master(8) forget the failure");
+                gone.map_err(|what| Failure::new(Status::Unavailable, what))?;
+                steps.say("made master(8) forget the failure");
+                Ok(())
+            });
         }
         if done.switched && was_ours {
             instance.set_entry(&self.entry)?;
@@ -207,6 +209,8 @@ impl<'a> Plan<'a> {
             placed.undo(instance)?;
             steps.say(format_args!("took the new {NAME} out of its place"));
         }
+        // The files are back in any case.
+        forgotten?;
         if let Some(expected) = &running {
             reload(instance, steps)?;
             let time = expected

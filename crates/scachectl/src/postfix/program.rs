@@ -227,11 +227,10 @@ fn trial_arguments(instance: &Instance, entry: &Entry) -> Vec<String> {
 /// Starts a program as master(8) would and lets it answer one request, with the real main.cf.
 fn try_out(program: &Path, instance: &Instance, arguments: &[String]) -> Result<(), Failure> {
     let does_not = |why: String| {
+        let instead = "nothing was changed; name one for this machine with --program";
         Failure::new(
             Status::Data,
-            format!(
-                "the program does not run here ({why}): nothing was changed; build it for this machine, or name another one with --program"
-            ),
+            format!("the program does not run here ({why}): {instead}"),
         )
     };
     let start = || -> io::Result<_> {
@@ -264,7 +263,13 @@ fn try_out(program: &Path, instance: &Instance, arguments: &[String]) -> Result<
     match heard {
         Ok(heard) if heard.server == Server::Ours => Ok(()),
         Ok(_) => Err(does_not("it is Postfix's own scache".to_owned())),
-        Err(_) if !said.is_empty() => Err(does_not(last_line(&said))),
+        Err(_) if !said.is_empty() => Err(Failure::new(
+            Status::Data,
+            format!(
+                "the program does not start: {}: nothing was changed",
+                last_line(&said)
+            ),
+        )),
         Err(error) => {
             let ended = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
             Err(does_not(format!("{error}, {ended}")))

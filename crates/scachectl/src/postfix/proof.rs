@@ -17,6 +17,12 @@ use super::serving::{self, Process, Service};
 /// How long one attempt may take: a process that ends may leave it unanswered.
 const ATTEMPT: Duration = Duration::from_secs(2);
 
+/// How long a process may take to announce itself before it is asked.
+const ANNOUNCEMENT: Duration = Duration::from_secs(1);
+
+/// How the announcement begins.
+const ANNOUNCES: &[u8] = b"protocol\0";
+
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -57,11 +63,55 @@ pub(super) fn ask(socket: &Path, within: Duration) -> io::Result<(Heard, UnixStr
     Ok((heard, stream))
 }
 
+/// Looks who serves an instance, and by which process. Stock's scache logs a warning when it is asked for something
+/// that it does not know, so one that has announced itself and is known by its process is not asked.
+///
+/// # Errors
+/// As with [`ask`].
+pub(super) fn look(
+    instance: &Instance,
+    entry: &Entry,
+    master: Option<u32>,
+    within: Duration,
+) -> io::Result<(Heard, Service)> {
+    let stream = UnixStream::connect(instance.socket(entry))?;
+    let find = || {
+        master.map_or(Service::Hidden, |master| {
+            serving::find(master, &instance.service)
+        })
+    };
+    let mut heard_already = Vec::new();
+    if instance.wants_announcement() {
+        stream.set_read_timeout(Some(ANNOUNCEMENT))?;
+        let mut buffer = [0; 256];
+        // Ours may have been told not to announce.
+        let read = (&stream).read(&mut buffer).unwrap_or(0);
+        heard_already.extend_from_slice(&buffer[..read]);
+    }
+    let announced = heard_already.starts_with(ANNOUNCES);
+    let service = find();
+    if announced && matches!(&service, Service::Process(process) if process.runs(&instance.stock()))
+    {
+        let server = Server::Stock;
+        return Ok((Heard { server, announced }, service));
+    }
+    let heard = go_on_asking(&stream, heard_already, within)?;
+    Ok((heard, find()))
+}
+
 /// The same over a connection that is there.
 ///
 /// # Errors
 /// As with [`ask`].
-pub(super) fn ask_over(mut stream: &UnixStream, within: Duration) -> io::Result<Heard> {
+pub(super) fn ask_over(stream: &UnixStream, within: Duration) -> io::Result<Heard> {
+    go_on_asking(stream, Vec::new(), within)
+}
+
+fn go_on_asking(
+    mut stream: &UnixStream,
+    mut heard: Vec<u8>,
+    within: Duration,
+) -> io::Result<Heard> {
     let deadline = Instant::now() + within;
     let mut session = Session::<()>::default();
     session.start(&Request::Inline);
@@ -70,9 +120,18 @@ pub(super) fn ask_over(mut stream: &UnixStream, within: Duration) -> io::Result<
         let written = stream.write(transmit.bytes)?;
         session.handle_written(written);
     }
-    let mut announced = None;
+    feed(&mut session, &heard)?;
     let mut buffer = [0; 4096];
     loop {
+        if let Some(outcome) = session.poll_outcome() {
+            return Ok(Heard {
+                server: match outcome {
+                    Outcome::Done => Server::Ours,
+                    _ => Server::Stock,
+                },
+                announced: heard.starts_with(ANNOUNCES),
+            });
+        }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
@@ -86,20 +145,15 @@ pub(super) fn ask_over(mut stream: &UnixStream, within: Duration) -> io::Result<
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             read => &buffer[..read?],
         };
-        announced.get_or_insert_with(|| read.starts_with(b"protocol\0"));
-        session
-            .handle_input(read, Descriptors::None)
-            .map_err(io::Error::other)?;
-        let server = match session.poll_outcome() {
-            Some(Outcome::Done) => Server::Ours,
-            Some(_) => Server::Stock,
-            None => continue,
-        };
-        return Ok(Heard {
-            server,
-            announced: announced == Some(true),
-        });
+        feed(&mut session, read)?;
+        heard.extend_from_slice(read);
     }
+}
+
+fn feed(session: &mut Session<()>, bytes: &[u8]) -> io::Result<()> {
+    session
+        .handle_input(bytes, Descriptors::None)
+        .map_err(io::Error::other)
 }
 
 /// What is to answer.

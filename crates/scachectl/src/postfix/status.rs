@@ -12,7 +12,7 @@ use super::entry::Entry;
 use super::instance::Instance;
 use super::program::{self, NAME};
 use super::proof::{self, Server};
-use super::serving::{self, Service};
+use super::serving::Service;
 use crate::failure::{Failure, Status};
 
 /// How long the cache may take to answer.
@@ -115,22 +115,21 @@ impl Report {
     }
 
     fn ask(&mut self, instance: &Instance, entry: &Entry, master: Option<u32>) {
-        let socket = instance.socket(entry);
-        match proof::ask(&socket, PATIENCE) {
-            Ok((heard, _open)) => {
+        match proof::look(instance, entry, master, PATIENCE) {
+            Ok((heard, service)) => {
                 self.serving = Some(match heard.server {
                     Server::Ours => NAME,
                     Server::Stock => "stock",
                 });
                 self.announces = heard.announced;
-                if let Some(master) = master
-                    && let Service::Process(process) = serving::find(master, &instance.service)
-                {
+                if let Service::Process(process) = service {
                     self.process = Some(process.number);
                     self.process_program = Some(process.program.display().to_string());
                 }
             }
-            Err(error) => self.no_answer = Some(proof::explain(&socket, &error)),
+            Err(error) => {
+                self.no_answer = Some(proof::explain(&instance.socket(entry), &error));
+            }
         }
     }
 

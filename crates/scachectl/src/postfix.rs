@@ -7,12 +7,14 @@ mod copies;
 mod entry;
 mod install;
 mod instance;
+mod postconf;
 mod program;
 mod proof;
 mod serving;
 mod status;
 mod steps;
 mod uninstall;
+mod version;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::entry::Entry;
-use super::instance::{Instance, last_line};
+use super::instance::Instance;
+use super::postconf::last_line;
 use super::proof::{self, Server};
 use super::steps::{Steps, quoted};
 use crate::failure::{Failure, Status};

@@ -48,8 +48,28 @@ fn status(instance: &Instance) -> Value {
     let program = ours().path().display().to_string();
     let words = ["status", "--json", "--program", &program];
     let text = said(&scachectl(&[instance], words));
-    let mut reports: Vec<Value> = serde_json::from_str(&text).expect("an array");
-    reports.remove(0)
+    let reports: Value = serde_json::from_str(&text).expect("JSON");
+    let schema = schema();
+    let errors: Vec<String> = schema
+        .iter_errors(&reports)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect();
+    assert_eq!(errors, Vec::<String>::new(), "{reports:#}");
+    // Each name is there because it has to be.
+    for name in reports[0].as_object().expect("an object").keys() {
+        let mut without = reports.clone();
+        without[0].as_object_mut().expect("an object").remove(name);
+        assert!(!schema.is_valid(&without), "{name}");
+    }
+    reports[0].clone()
+}
+
+/// The schema that is written down for it.
+fn schema() -> jsonschema::Validator {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/postfix-status.schema.json");
+    let text = fs::read_to_string(path).expect("the schema");
+    let schema = serde_json::from_str(&text).expect("JSON");
+    jsonschema::validator_for(&schema).expect("a schema")
 }
 
 /// Everything that an administrator could see of an installation: files with their modes and contents, links with what

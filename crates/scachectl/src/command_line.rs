@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::bench;
 use crate::connect;
 use crate::failure::Failure;
-use crate::socket;
+use crate::{postfix, socket};
 
 /// Look into a shared connection cache, measure it, use it, install it into Postfix.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ pub(crate) struct Options {
 enum Command {
     Bench(bench::Bench),
     Connect(connect::Connect),
+    /// Installs scache into Postfix, tells which one serves, takes it out again
+    Postfix(postfix::Options),
 }
 
 impl Options {
@@ -35,17 +37,15 @@ impl Options {
     /// # Errors
     /// In one line, what to do about it.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        match &self.command {
-            Command::Bench(bench) => bench.run(&self.socket()?),
-            Command::Connect(connect) => connect.run(|| self.socket()),
-        }
-    }
-
-    /// The socket that was named, or else the first that is there.
-    fn socket(&self) -> Result<PathBuf, Failure> {
-        match &self.socket {
-            Some(path) => Ok(path.clone()),
+        // The socket that was named, or else the first that is there.
+        let socket = || match self.socket {
+            Some(path) => Ok(path),
             None => socket::find(),
+        };
+        match self.command {
+            Command::Bench(bench) => bench.run(&socket()?),
+            Command::Connect(connect) => connect.run(socket),
+            Command::Postfix(options) => options.run(),
         }
     }
 }

@@ -50,6 +50,14 @@ impl Failure {
         }
     }
 
+    /// The same with more to say about it.
+    pub(crate) fn and(self, more: impl fmt::Display) -> Self {
+        Self {
+            message: format!("{}; {more}", self.message),
+            ..self
+        }
+    }
+
     /// Tells the user. The status to end with.
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("scachectl: {self}");

@@ -5,6 +5,7 @@ mod bench;
 mod command_line;
 mod connect;
 mod failure;
+mod postfix;
 mod socket;
 mod time;
 

@@ -4,3 +4,4 @@ mod bench;
 mod common;
 mod connect;
 mod examples;
+mod postfix;

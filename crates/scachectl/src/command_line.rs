@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::exporter::Exporter;
 use crate::failure::Failure;
 use crate::socket;
 
@@ -22,7 +23,9 @@ pub(crate) struct Options {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Exporter(Exporter),
+}
 
 impl Options {
     /// Does what was asked for, and says with which status to end.
@@ -30,11 +33,12 @@ impl Options {
     /// # Errors
     /// In one line, what to do about it.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        match self.command {}
+        match &self.command {
+            Command::Exporter(exporter) => exporter.run(&self.socket()?),
+        }
     }
 
     /// The socket that was named, or else the first that is there.
-    #[expect(dead_code, reason = "until the first command")]
     fn socket(&self) -> Result<PathBuf, Failure> {
         match &self.socket {
             Some(path) => Ok(path.clone()),

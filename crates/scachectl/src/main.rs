@@ -2,6 +2,7 @@
 //! other client.
 
 mod command_line;
+mod exporter;
 mod failure;
 mod socket;
 

@@ -196,7 +196,6 @@ fn whole_seconds(ttl: Duration) -> Result<Ttl, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use scache_proto::administration::Administration;
     use scache_proto::limits::VALUE_BYTES;
 
     #[test]

@@ -1,18 +1,28 @@
 //! The store with real connections in it: watched while they idle, looked at before they are handed out,
 //! said goodbye to when they go.
 
+mod administer;
+mod journal;
+mod lives;
 mod release;
 mod transfer;
 mod watch;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use scache_proto::entries::Happening;
 use scache_proto::request::Request;
-use scache_proto::server::{Answer, HandOut};
-use scache_store::{ConnectionId, Counts, FoundThrough, Limits, Statistics, Store, Taken};
+use scache_proto::server::{Answer, Fault, HandOut};
+use scache_proto::stats::Stats;
+use scache_store::{
+    ConnectionId, Counts, FoundThrough, Limits, Reason, Released, Statistics, Store, Taken,
+};
 
 use crate::partings::Partings;
-use crate::{Complaint, Counters, Goodbyes, Host, Kernel, Settings};
+use crate::{Complaint, Goodbyes, Host, Kernel, Settings};
+pub(crate) use administer::Surroundings;
+use journal::Journal;
+use lives::{Lives, Moment};
 use watch::death;
 
 /// A connection in the store.
@@ -21,6 +31,8 @@ pub(crate) struct Kept<D> {
     pub(crate) descriptor: D,
     /// The kernel was asked for its events.
     pub(crate) watched: bool,
+    /// When it was saved.
+    pub(crate) saved: Moment,
 }
 
 /// A connection on its way to a client.
@@ -75,7 +87,13 @@ pub(crate) struct Cache<D> {
     watch_at: Option<Instant>,
     goodbyes: Goodbyes,
     partings: Partings<D>,
-    counters: Counters,
+    /// When the cache began.
+    began: Instant,
+    stats: Stats,
+    lives: Lives,
+    journal: Journal,
+    /// Nothing new is kept.
+    draining: bool,
     line: Vec<u8>,
 }
 
@@ -103,7 +121,11 @@ impl<D> Cache<D> {
             watch_at: None,
             goodbyes: settings.goodbyes.clone(),
             partings: Partings::new(settings.parting_limit, settings.goodbye_timeout),
-            counters: Counters::default(),
+            began: now,
+            stats: Stats::default(),
+            lives: Lives::default(),
+            journal: Journal::new(),
+            draining: false,
             line: Vec::new(),
         }
     }
@@ -118,7 +140,12 @@ impl<D> Cache<D> {
         // The end of such a client would never be seen: the other end of its connection would be here.
         if pass.kernel.leads_here(&descriptor) {
             pass.host.complain(pass.now, Complaint::OwnConnection);
+            self.stats.saves_refused_own_connection += 1;
             return Answer::Failed;
+        }
+        if self.draining {
+            self.turn_away(pass, request, descriptor);
+            return Answer::Done;
         }
         let (ttl, endpoint, property) = match request {
             Request::SaveEndpoint {
@@ -147,7 +174,10 @@ impl<D> Cache<D> {
         let kept = Kept {
             descriptor,
             watched: false,
+            saved: self.moment(pass.now),
         };
+        self.journal
+            .record(pass.now, Happening::Saved, endpoint.as_bytes(), b"");
         let id = self
             .store
             .save_endpoint(pass.now, ttl, endpoint, property, kept);
@@ -186,9 +216,11 @@ impl<D> Cache<D> {
                 property,
                 endpoint,
             } => {
-                self.store
-                    .save_destination(now, ttl, destination, property, endpoint);
-                self.settle(pass);
+                if !self.draining {
+                    self.store
+                        .save_destination(now, ttl, destination, property, endpoint);
+                    self.settle(pass);
+                }
                 return Answer::Done;
             }
             Request::Find {
@@ -217,11 +249,29 @@ impl<D> Cache<D> {
         self.settle(pass);
         match found {
             Some(mut handed_out) => {
+                self.count_taken(pass, &handed_out);
                 // A registration would outlive our copy of the descriptor.
                 self.unwatch(pass.kernel, &mut handed_out.taken.handle);
                 Answer::Found(handed_out)
             }
-            None => Answer::Failed,
+            None => {
+                let (Request::FindEndpoint {
+                    endpoint: wanted, ..
+                }
+                | Request::FindDestination {
+                    destination: wanted,
+                }
+                | Request::Find {
+                    destination: wanted,
+                    ..
+                }) = request
+                else {
+                    return Answer::Failed;
+                };
+                self.journal
+                    .record(now, Happening::Missed, wanted.as_bytes(), b"");
+                Answer::Failed
+            }
         }
     }
 
@@ -232,6 +282,7 @@ impl<D> Cache<D> {
         handed_out: HandedOut<D>,
     ) {
         if let Some(id) = self.store.put_back(pass.now, handed_out.taken) {
+            self.stats.connections_put_back += 1;
             self.watch_later(pass.now, id);
         }
         self.settle(pass);
@@ -276,15 +327,85 @@ impl<D> Cache<D> {
         self.store.counts()
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
+    pub(crate) fn stats_mut(&mut self) -> &mut Stats {
+        &mut self.stats
     }
 
-    pub(crate) fn counters_mut(&mut self) -> &mut Counters {
-        &mut self.counters
+    /// A client was dropped.
+    pub(crate) fn client_dropped(&mut self, now: Instant, why: Complaint) {
+        let counter = match why {
+            Complaint::Fault(Fault::TooLong) => &mut self.stats.clients_dropped_too_long,
+            Complaint::Fault(Fault::StrayDescriptor) => {
+                &mut self.stats.clients_dropped_stray_descriptor
+            }
+            Complaint::Fault(Fault::NotReading) => &mut self.stats.clients_dropped_not_reading,
+            _ => &mut self.stats.clients_dropped_late,
+        };
+        *counter += 1;
+        self.journal.record(
+            now,
+            Happening::ClientDropped,
+            b"",
+            why.to_string().as_bytes(),
+        );
+    }
+
+    /// The loop was busy so long, with so many requests.
+    pub(crate) fn was_busy(&mut self, time: Duration, requests: u64) {
+        let microseconds = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        self.stats.lag_microseconds.observe(microseconds, 1);
+        self.stats.requests += requests;
+        self.stats
+            .service_microseconds
+            .observe(microseconds, requests);
     }
 
     pub(crate) fn take_statistics(&mut self) -> Statistics {
-        self.store.take_statistics()
+        let interval = self.store.take_statistics();
+        administer::add_interval(&mut self.stats, &interval);
+        interval
+    }
+
+    /// Parts from a connection that would have been saved.
+    fn turn_away<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        request: Request<'_>,
+        descriptor: D,
+    ) {
+        let (Request::SaveEndpoint { endpoint, .. } | Request::Save { endpoint, .. }) = request
+        else {
+            return;
+        };
+        let handle = Kept {
+            descriptor,
+            watched: false,
+            saved: self.moment(pass.now),
+        };
+        let released = Released {
+            handle,
+            endpoint: endpoint.as_bytes().into(),
+            reason: Reason::Drained,
+        };
+        self.part(pass, released);
+    }
+
+    fn count_taken<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        handed_out: &HandedOut<D>,
+    ) {
+        let taken = &handed_out.taken;
+        self.journal
+            .record(pass.now, Happening::Taken, &taken.endpoint, b"");
+        let Some(identity) = pass.kernel.identity(&taken.handle.descriptor) else {
+            return;
+        };
+        let life = self.lives.take(identity, taken.handle.saved);
+        let age = life.began.milliseconds_until(self.moment(pass.now));
+        self.stats.taken_times.observe(u64::from(life.taken), 1);
+        self.stats
+            .taken_age_seconds
+            .observe(u64::from(age / 1000), 1);
     }
 }

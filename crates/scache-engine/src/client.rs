@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use scache_proto::server::{Answer, Event, Session, Unfinished};
+use scache_proto::administration::Administration;
+use scache_proto::server::{Answer, Event, Refusal, Session, Unfinished};
 use scache_proto::{Descriptors, Request};
 
-use crate::cache::{Cache, HandedOut, Pass};
+use crate::cache::{Cache, HandedOut, Pass, Surroundings};
 use crate::{Complaint, Failure, Host, Kernel, Note, Settings};
 
 /// Room for one read.
@@ -16,6 +17,9 @@ const READS_PER_TURN: usize = 16;
 
 /// How many requests of one client are carried out before others have their turn.
 pub(crate) const REQUESTS_PER_TURN: usize = 256;
+
+/// How many others a request about the cache counts for: it may take a hundred times as long.
+const ADMINISTRATION: usize = 100;
 
 #[derive(Debug)]
 pub(crate) struct Client<D> {
@@ -57,6 +61,12 @@ pub(crate) struct Turn<'a, 'b, K: Kernel, H> {
     pub(crate) requests: usize,
     /// The client had this process promise to hand over and end.
     pub(crate) takes_over: bool,
+    /// How many requests were answered.
+    pub(crate) answered: u64,
+    /// How many clients there are.
+    pub(crate) clients: usize,
+    /// How many sockets clients come by.
+    pub(crate) listeners: usize,
 }
 
 /// How far what the session has to say was carried out.
@@ -117,7 +127,7 @@ impl<D> Client<D> {
             };
             if matches!(descriptors, Descriptors::Truncated) {
                 turn.pass.host.complain(turn.pass.now, Complaint::Truncated);
-                turn.cache.counters_mut().truncated += 1;
+                turn.cache.stats_mut().saves_refused_truncated += 1;
                 turn.cache.make_room(turn.pass);
             }
             // A read that left room has drained the socket, unless a descriptor cut it short. Another
@@ -227,19 +237,35 @@ impl<D> Client<D> {
                     let answer = cache.save(pass, request, descriptor);
                     self.session.reply(answer);
                     self.served = true;
+                    turn.answered += 1;
                 }
                 Event::Request(request) => {
                     pass.host.note(Note::Request(&request));
-                    let answer = if request != Request::TakeOver {
-                        cache.answer(pass, request)
-                    } else if may_take_over(pass, turn.settings, &self.socket) {
-                        turn.takes_over = true;
-                        Answer::Done
-                    } else {
-                        Answer::Failed
+                    let answer = match request {
+                        Request::TakeOver if may_take_over(pass, turn.settings, &self.socket) => {
+                            turn.takes_over = true;
+                            Answer::Done
+                        }
+                        Request::TakeOver => Answer::Failed,
+                        Request::Administer(administration) => {
+                            // Takes as long as many others.
+                            turn.requests = turn.requests.saturating_sub(ADMINISTRATION);
+                            if may_administer(pass, &administration, turn.settings, &self.socket) {
+                                let surroundings = Surroundings {
+                                    settings: turn.settings,
+                                    clients: turn.clients,
+                                    listeners: turn.listeners,
+                                };
+                                cache.administer(pass, administration, surroundings)
+                            } else {
+                                Answer::Failed
+                            }
+                        }
+                        request => cache.answer(pass, request),
                     };
                     self.session.reply(answer);
                     self.served = true;
+                    turn.answered += 1;
                 }
                 Event::Declined(handed_out) => {
                     pass.host.complain(pass.now, Complaint::CannotSend);
@@ -248,11 +274,18 @@ impl<D> Client<D> {
                 Event::Delivered(handed_out) => drop(handed_out),
                 Event::Refused(refusal) => {
                     pass.host.complain(pass.now, refusal.into());
+                    let stats = cache.stats_mut();
+                    *match refusal {
+                        Refusal::Malformed => &mut stats.requests_refused_malformed,
+                        Refusal::Unknown => &mut stats.requests_refused_unknown,
+                        Refusal::NoDescriptor => &mut stats.saves_refused_no_descriptor,
+                    } += 1;
                     self.served = true;
+                    turn.answered += 1;
                 }
                 Event::Broken(fault) => {
                     pass.host.complain(pass.now, fault.into());
-                    cache.counters_mut().clients_dropped += 1;
+                    cache.client_dropped(pass.now, fault.into());
                     return Carried::Broken;
                 }
             }
@@ -298,4 +331,22 @@ fn may_take_over<K: Kernel, H: Host>(
         Ok(0) | Err(Failure::Lost)
     );
     may && waits && settings.hand_over
+}
+
+/// Whether this client may have that.
+fn may_administer<K: Kernel, H: Host>(
+    pass: &mut Pass<'_, K, H>,
+    administration: &Administration<'_>,
+    settings: &Settings,
+    client: &K::Descriptor,
+) -> bool {
+    if !administration.needs_privilege() {
+        return true;
+    }
+    let user = pass.kernel.user(client);
+    let may = user.is_some_and(|user| settings.is_privileged(user));
+    if !may {
+        pass.host.complain(pass.now, Complaint::MayNotAdminister);
+    }
+    may
 }

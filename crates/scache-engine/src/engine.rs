@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use scache_store::{Counts, Entries};
 
-use crate::cache::{Cache, Pass};
+use crate::cache::{Cache, Pass, Surroundings};
 use crate::client::{self, Client};
 use crate::peers::{Peer, Peers};
 use crate::succession::{Progress, Succession};
 use crate::{
-    Complaint, Counters, End, Event, Failure, Host, Interest, Kernel, Key, Note, Settings, Token,
+    Complaint, End, Event, Failure, Host, Interest, Kernel, Key, Note, Settings, Stats, Token,
 };
 
 /// What comes over a listening socket.
@@ -83,6 +83,10 @@ pub struct Engine<K: Kernel, H> {
     statistics_at: Option<Instant>,
     events: Vec<Event>,
     buffer: Vec<u8>,
+    /// When the last wait for events ended.
+    woke: Option<Instant>,
+    /// Requests answered since.
+    answered: u64,
 }
 
 /// How long to wait until something is tried again that the kernel had no room for.
@@ -136,6 +140,8 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 .and_then(|interval| now.checked_add(interval)),
             events: Vec::new(),
             buffer: vec![0; client::READ_BYTES],
+            woke: None,
+            answered: 0,
             settings,
         })
     }
@@ -231,10 +237,16 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     /// What [`Kernel::poll`] says.
     pub fn pass(&mut self) -> Result<Phase, Failure> {
         let before = self.kernel.now();
+        if let Some(woke) = self.woke {
+            let answered = std::mem::take(&mut self.answered);
+            self.cache
+                .was_busy(before.saturating_duration_since(woke), answered);
+        }
         let timeout = self.timeout(before);
         self.events.clear();
         self.kernel.poll(timeout, &mut self.events)?;
         let now = self.kernel.now();
+        self.woke = Some(now);
         self.host.is_alive(now);
         let events = std::mem::take(&mut self.events);
         for event in &events {
@@ -269,9 +281,14 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         self.cache.counts()
     }
 
-    /// How often what happened.
-    pub fn counters(&self) -> &Counters {
-        self.cache.counters()
+    /// How much there is and how often what happened.
+    pub fn stats(&self) -> Stats {
+        let surroundings = Surroundings {
+            settings: &self.settings,
+            clients: self.peers.len(),
+            listeners: self.listeners.len(),
+        };
+        self.cache.snapshot(self.woke, surroundings)
     }
 
     /// How many clients are connected.
@@ -404,10 +421,10 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     }
 
     fn tell_succession(&mut self, failed: bool, now: Instant) {
-        let counters = self.cache.counters();
+        let stats = self.cache.stats_mut();
         self.host.note(Note::HandedOver {
-            connections: counters.connections_handed_over as usize,
-            bindings: counters.bindings_handed_over as usize,
+            connections: stats.connections_handed_over as usize,
+            bindings: stats.bindings_handed_over as usize,
         });
         if failed && self.end != Some(End::Signal) {
             self.host.complain(now, Complaint::HandOver);

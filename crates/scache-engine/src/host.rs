@@ -82,6 +82,9 @@ pub enum Complaint {
     /// Somebody asked to take over who may not.
     #[error("client may not take over: only root and the user of this process may")]
     MayNotTakeOver,
+    /// Somebody asked to purge or to drain who may not.
+    #[error("client may not purge or drain: only root and the user of this process may")]
+    MayNotAdminister,
     /// The successor did not take everything.
     #[error("hand-over failed: the rest of the cache is closed")]
     HandOver,

@@ -69,6 +69,13 @@ pub trait Kernel {
     /// Whether a descriptor is a connection to a socket of our own.
     fn leads_here(&mut self, connection: &Self::Descriptor) -> bool;
 
+    /// A number that only this connection has, whoever holds it and as long as it lives; `None` where there is
+    /// none. Never 0.
+    fn identity(&mut self, connection: &Self::Descriptor) -> Option<u64>;
+
+    /// Where a connection leads, as text; empty where nobody knows.
+    fn peer(&mut self, connection: &Self::Descriptor) -> String;
+
     /// The user who connected; `None` where nobody knows.
     fn user(&mut self, client: &Self::Descriptor) -> Option<u32>;
 

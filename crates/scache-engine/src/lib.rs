@@ -11,7 +11,6 @@
 
 mod cache;
 mod client;
-mod counters;
 mod engine;
 mod entries;
 mod handoff;
@@ -23,9 +22,9 @@ mod settings;
 mod succession;
 mod token;
 
-pub use counters::Counters;
 pub use engine::{Engine, Listener, Phase, Transport};
 pub use host::{Complaint, End, Host, Note};
 pub use kernel::{Event, Failure, Interest, Kernel};
+pub use scache_proto::stats::Stats;
 pub use settings::{DescriptorBudget, Goodbyes, Settings};
 pub use token::{Key, Token};

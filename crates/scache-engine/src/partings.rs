@@ -15,6 +15,7 @@ pub(crate) struct Partings<D> {
     generation: u32,
     limit: usize,
     patience: Duration,
+    given_up: u64,
 }
 
 #[derive(Debug)]
@@ -35,6 +36,7 @@ impl<D> Partings<D> {
             generation: 0,
             limit: limit.max(1),
             patience,
+            given_up: 0,
         }
     }
 
@@ -101,6 +103,7 @@ impl<D> Partings<D> {
         let first = self.deadlines.first().copied();
         if let Some((_, key)) = first {
             self.close(kernel, key);
+            self.given_up += 1;
         }
         first.is_some()
     }
@@ -114,6 +117,11 @@ impl<D> Partings<D> {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// How many were closed before they had answered.
+    pub(crate) fn given_up(&self) -> u64 {
+        self.given_up
     }
 
     pub(crate) fn len(&self) -> usize {

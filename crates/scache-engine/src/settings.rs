@@ -27,6 +27,8 @@ pub struct Settings {
     pub binding_limit: usize,
     /// Clients at most; further ones wait until one leaves.
     pub client_limit: usize,
+    /// Descriptors that the process may have, to be told to who asks; `None` is no limit.
+    pub descriptor_limit: Option<u64>,
     /// Connections that goodbye was said to and that wait for the answer, at most.
     pub parting_limit: usize,
     /// Which connection of an endpoint is taken first.

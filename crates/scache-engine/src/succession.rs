@@ -270,14 +270,14 @@ impl<D> Succession<D> {
         let taken_over = matches!(outcome, Outcome::Done);
         match self.current.take() {
             Some(Current::Connection { .. }) if taken_over => {
-                cache.counters_mut().connections_handed_over += 1;
+                cache.stats_mut().connections_handed_over += 1;
             }
             // It was told that it is not wanted, so it is still ours.
             Some(Current::Connection { taken, sent: false }) => {
                 cache.part(pass, Released::of(taken, Reason::Cleared));
             }
             Some(Current::Binding) if taken_over => {
-                cache.counters_mut().bindings_handed_over += 1;
+                cache.stats_mut().bindings_handed_over += 1;
             }
             _ => {}
         }

@@ -48,6 +48,8 @@ macro_rules! stats {
         /// All that a cache counts, since it started.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Stats {
+            /// The version of the program; empty if it does not say.
+            pub version: String,
             $(#[doc = $help] pub $field: u64,)*
             $(#[doc = $about] pub $histogram: Histogram,)*
         }
@@ -55,6 +57,7 @@ macro_rules! stats {
         impl Default for Stats {
             fn default() -> Self {
                 Self {
+                    version: String::new(),
                     $($field: 0,)*
                     $($histogram: Histogram::new($bounds),)*
                 }
@@ -82,6 +85,8 @@ macro_rules! stats {
         }
     };
 }
+
+const VERSION: &str = "version";
 
 /// Microseconds, from what a request takes alone to what somebody would notice.
 const MICROSECONDS: &[u64] = &[
@@ -166,6 +171,7 @@ stats! {
 impl Stats {
     /// Writes all of them.
     pub fn encode(&self, attributes: &mut Attributes) {
+        attributes.push(VERSION, self.version.as_bytes());
         for field in Self::FIELDS {
             attributes.number(field.name, (field.read)(self));
         }
@@ -189,7 +195,9 @@ impl Stats {
             let Ok(value) = str::from_utf8(value) else {
                 continue;
             };
-            if let (Some(field), Ok(number)) = (field, value.parse()) {
+            if name == VERSION.as_bytes() {
+                stats.version = value.to_owned();
+            } else if let (Some(field), Ok(number)) = (field, value.parse()) {
                 *(field.place)(&mut stats) = number;
             } else if let (Some(distribution), Some(histogram)) =
                 (distribution, Histogram::parse(value))
@@ -294,7 +302,10 @@ mod tests {
 
     #[test]
     fn what_is_told_is_read_again() {
-        let mut stats = Stats::default();
+        let mut stats = Stats {
+            version: "1.2.3".to_owned(),
+            ..Stats::default()
+        };
         for (number, field) in (1..).zip(Stats::FIELDS) {
             *(field.place)(&mut stats) = number;
         }

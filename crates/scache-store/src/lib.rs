@@ -9,6 +9,7 @@
 //! own destination ([`Limits::bindings_per_destination`]), and a save that exceeds
 //! [`Limits::connections_per_endpoint`] through the connections of its own endpoint.
 
+mod busiest;
 mod deadlines;
 mod list;
 mod names;
@@ -17,6 +18,6 @@ mod types;
 
 pub use store::Store;
 pub use types::{
-    BindingView, Bound, ConnectionId, ConnectionView, Counts, Entries, FoundThrough, Limits, Order,
-    Reason, Released, Statistics, Taken, Tally,
+    BindingView, Bound, ConnectionId, ConnectionView, Counts, DestinationView, Entries,
+    FoundThrough, Limits, Order, Reason, Released, Statistics, Taken, Tally,
 };

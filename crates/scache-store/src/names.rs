@@ -74,6 +74,11 @@ impl<T: Default> Names<T> {
         }
     }
 
+    /// Whether a number is that of a name now.
+    pub(crate) fn contains(&self, slot: u32) -> bool {
+        self.records.contains(slot as usize)
+    }
+
     pub(crate) fn name(&self, slot: u32) -> &[u8] {
         &self.records[slot as usize].0
     }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use scache_proto::{Label, Property, Ttl};
 use slab::Slab;
 
+use crate::busiest::Busiest;
 use crate::deadlines::{Deadlines, Expiring};
 use crate::list::{Linked, Links, List, NONE};
 use crate::names::Names;
@@ -37,6 +38,7 @@ pub struct Store<H> {
     released: VecDeque<Released<H>>,
     statistics: Statistics,
     tally: Tally,
+    busiest: Busiest,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +90,7 @@ impl<H> Store<H> {
             released: VecDeque::new(),
             statistics: Statistics::default(),
             tally: Tally::default(),
+            busiest: Busiest::new(),
         }
     }
 
@@ -175,6 +178,7 @@ impl<H> Store<H> {
     ) -> Option<FoundThrough<H>> {
         self.expire(now);
         let found = self.find_through(destination.as_bytes(), &mut judge);
+        self.busiest.asked(destination.as_bytes(), found.is_some());
         match found {
             Some(_) => self.statistics.destination_hits += 1,
             None => self.statistics.destination_misses += 1,
@@ -317,6 +321,11 @@ impl<H> Store<H> {
     /// What happened since the start.
     pub fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// What happened since it was last taken.
+    pub fn statistics(&self) -> &Statistics {
+        &self.statistics
     }
 
     /// What happened since this was last asked.

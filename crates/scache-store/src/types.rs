@@ -204,6 +204,21 @@ pub struct BindingView<'a> {
     pub deadline: Instant,
 }
 
+/// A destination that was asked for, as one sees it from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct DestinationView<'a> {
+    /// Its place, which another one may have later.
+    pub slot: u32,
+    /// The destination.
+    pub destination: &'a [u8],
+    /// How often a connection was found, since it is counted.
+    pub hits: u64,
+    /// How often none was.
+    pub misses: u64,
+    /// Connections that a find would go through now.
+    pub connections: usize,
+}
+
 /// How much there is now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -13,6 +13,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use scache_proto::administration::Names;
 use scache_proto::{Label, Property, Ttl};
 use scache_store::{ConnectionId, Counts, Limits, Order, Reason, Statistics, Store, Taken};
 
@@ -74,6 +75,27 @@ impl Model {
         let properties = properties.chain(self.connections.iter().map(|c| c.property.len()));
         let names = destinations.into_iter().chain(endpoints).map(Vec::len);
         properties.sum::<usize>() + names.sum::<usize>()
+    }
+
+    /// Lets go of what has one of these names. How many connections and bindings went.
+    fn purge(&mut self, names: &Names<'_>) -> (u64, u64) {
+        let is_named = |name: &[u8]| match names {
+            Names::Is(label) => name == label.as_bytes(),
+            Names::Begin(prefix) => name.starts_with(prefix.as_bytes()),
+        };
+        let before = (self.connections.len(), self.bindings.len());
+        for index in (0..self.connections.len()).rev() {
+            if is_named(&self.connections[index].endpoint) {
+                let nonce = self.connections.remove(index).nonce;
+                self.released.push((nonce, Reason::Purged));
+            }
+        }
+        self.bindings
+            .retain(|b| !is_named(&b.destination) && !is_named(&b.endpoint));
+        (
+            (before.0 - self.connections.len()) as u64,
+            (before.1 - self.bindings.len()) as u64,
+        )
     }
 
     fn make_room_for_bytes(&mut self, strings: &[&[u8]]) {
@@ -143,6 +165,7 @@ impl Model {
             endpoints: endpoints.len(),
             connections: self.connections.len(),
             bindings: self.bindings.len(),
+            bytes: self.bytes(),
         }
     }
 }
@@ -383,6 +406,21 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
                 }
                 assert_eq!(store.evict(), soonest.is_some(), "{context}");
             }
+            9 if random.u8(..) < 8 => {
+                let prefix = Property::new(&name[..1.min(name.len())]).unwrap();
+                let names = if random.bool() {
+                    Names::Is(label)
+                } else {
+                    Names::Begin(prefix)
+                };
+                let (places, most) = (random.usize(1..200), random.usize(1..20));
+                let purged = purge(&mut store, &names, places, most);
+                assert_eq!(purged, model.purge(&names), "{context}");
+            }
+            9 if random.u8(..) < 8 => {
+                let places = random.usize(1..200);
+                assert_looks_like(&store, &model, places, &context);
+            }
             _ => {
                 taken.clear();
                 store.expire(now);
@@ -412,6 +450,65 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
         assert_eq!(alive.borrow().len(), held, "{context}: a connection leaked");
     }
     assert_same_entries(&mut store, &model, seed);
+}
+
+/// Purges part by part. How many connections and bindings went.
+fn purge(
+    store: &mut Store<Connection>,
+    names: &Names<'_>,
+    places: usize,
+    most: usize,
+) -> (u64, u64) {
+    let (mut connections, mut bindings) = (0, 0);
+    let mut from = Some(0);
+    while let Some(at) = from {
+        let purged = store.purge(names, at, places, most);
+        assert!(purged.connections <= most as u64);
+        connections += purged.connections;
+        bindings += purged.bindings;
+        from = purged.next;
+    }
+    (connections, bindings)
+}
+
+/// That who looks at the store part by part sees each connection and each binding once.
+fn assert_looks_like(store: &Store<Connection>, model: &Model, places: usize, context: &str) {
+    let mut connections = Vec::new();
+    let mut from = Some(0);
+    while let Some(at) = from {
+        from = store.look_at_connections(at, places, |view| {
+            connections.push((view.handle.nonce, view.endpoint.to_vec(), view.deadline));
+            connections.len() % 3 != 0
+        });
+    }
+    let mut expected: Vec<_> = model
+        .connections
+        .iter()
+        .map(|c| (c.nonce, c.endpoint.clone(), c.deadline))
+        .collect();
+    connections.sort();
+    expected.sort();
+    assert_eq!(connections, expected, "{context}");
+    let mut bindings = Vec::new();
+    let mut from = Some(0);
+    while let Some(at) = from {
+        from = store.look_at_bindings(at, places, |view| {
+            bindings.push((
+                view.destination.to_vec(),
+                view.endpoint.to_vec(),
+                view.deadline,
+            ));
+            bindings.len() % 3 != 0
+        });
+    }
+    let mut expected: Vec<_> = model
+        .bindings
+        .iter()
+        .map(|b| (b.destination.clone(), b.endpoint.clone(), b.deadline))
+        .collect();
+    bindings.sort();
+    expected.sort();
+    assert_eq!(bindings, expected, "{context}");
 }
 
 /// That the store gives everything out in order, and then is empty.

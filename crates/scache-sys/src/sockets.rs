@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{socket_acceptconn, socket_domain, socket_type};
+use rustix::net::sockopt::{socket_acceptconn, socket_cookie, socket_domain, socket_type};
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, connect, getpeername,
     getsockname, socket_with,
@@ -61,6 +62,8 @@ impl fmt::Display for Name {
 pub enum Peer {
     /// A UNIX socket, by its name if it was bound to one.
     Unix(Option<Name>),
+    /// An address and a port.
+    Internet(SocketAddr),
     /// Something else, or nothing.
     Other,
 }
@@ -72,9 +75,28 @@ impl Peer {
             Ok(Some(address)) if address.address_family() == AddressFamily::UNIX => {
                 Self::Unix(named(address))
             }
+            Ok(Some(address)) => SocketAddr::try_from(address).map_or(Self::Other, Self::Internet),
             _ => Self::Other,
         }
     }
+}
+
+/// As it is said in logs; nothing if nothing is known.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(Some(name)) => write!(f, "{name}"),
+            Self::Unix(None) => f.write_str("unix"),
+            Self::Internet(address) => write!(f, "{address}"),
+            Self::Other => Ok(()),
+        }
+    }
+}
+
+/// The kernel's number of a socket, which no other socket has or had since the system started; `None` for what is
+/// no socket.
+pub fn cookie(socket: BorrowedFd<'_>) -> Option<u64> {
+    socket_cookie(socket).ok()
 }
 
 /// Whether this is a UNIX stream socket that listens.
@@ -166,10 +188,15 @@ mod tests {
         assert_eq!(Name::of_listener(other.as_fd()), None);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert_eq!(Name::of_listener(listener.as_fd()), None);
-        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        assert_eq!(Peer::of(stream.as_fd()), Peer::Other);
+        let address = listener.local_addr().unwrap();
+        let stream = std::net::TcpStream::connect(address).unwrap();
+        assert_eq!(Peer::of(stream.as_fd()), Peer::Internet(address));
+        let copy = stream.try_clone().unwrap();
+        assert_eq!(cookie(copy.as_fd()), cookie(stream.as_fd()));
+        assert_ne!(cookie(stream.as_fd()), cookie(listener.as_fd()));
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(Peer::of(file.as_fd()), Peer::Other);
+        assert_eq!(cookie(file.as_fd()), None);
     }
 
     #[test]

@@ -163,8 +163,16 @@ impl<W: Watcher> Kernel for Linux<W> {
                 connection.cannot_linger();
                 name.is_some_and(|name| self.names.contains(&name))
             }
-            Peer::Other => false,
+            Peer::Internet(_) | Peer::Other => false,
         }
+    }
+
+    fn identity(&mut self, connection: &Descriptor) -> Option<u64> {
+        sockets::cookie(connection.as_fd())
+    }
+
+    fn peer(&mut self, connection: &Descriptor) -> String {
+        Peer::of(connection.as_fd()).to_string()
     }
 
     fn user(&mut self, client: &Descriptor) -> Option<u32> {

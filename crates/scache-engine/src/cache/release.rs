@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use scache_store::{Reason, Released};
 
+use super::journal::happening;
 use super::{Cache, Kept, Pass};
 use crate::{Failure, Host, Kernel, Key, Note};
 
@@ -12,7 +13,7 @@ const SAID_BYTES: usize = 200;
 
 impl<D> Cache<D> {
     /// How many connections are parted from in one go: thousands may expire in one moment.
-    const PARTINGS_AT_ONCE: usize = 64;
+    pub(super) const PARTINGS_AT_ONCE: usize = 64;
 
     /// Something can be read from a connection that goodbye was said to.
     pub(crate) fn attend_parting<K: Kernel<Descriptor = D>, H: Host>(
@@ -22,7 +23,7 @@ impl<D> Cache<D> {
         buffer: &mut [u8],
     ) {
         let answered = self.partings.turn(pass.kernel, key, buffer);
-        self.counters.goodbyes_answered += u64::from(answered);
+        self.stats.goodbyes_answered += u64::from(answered);
     }
 
     /// Gives a descriptor back to the system, now: of a connection that was said goodbye to, or else of
@@ -64,13 +65,15 @@ impl<D> Cache<D> {
             endpoint,
             reason,
         } = released;
-        self.counters.released(reason);
+        self.count_released(reason);
         let mut said = [0; SAID_BYTES];
         let length = match reason {
             // It is still there to be read.
             Reason::Spoke => pass.kernel.peek(&kept.descriptor, &mut said).unwrap_or(0),
             _ => 0,
         };
+        self.journal
+            .record(pass.now, happening(reason), &endpoint, &said[..length]);
         pass.host.note(Note::Released {
             endpoint: &endpoint,
             reason,
@@ -81,7 +84,7 @@ impl<D> Cache<D> {
             self.unwatch(pass.kernel, &mut kept);
             return;
         }
-        self.counters.goodbyes_said += 1;
+        self.stats.goodbyes_said += 1;
         self.partings
             .insert(pass.kernel, pass.now, kept.descriptor, kept.watched);
     }
@@ -94,6 +97,21 @@ impl<D> Cache<D> {
             };
             self.part(pass, released);
         }
+    }
+
+    fn count_released(&mut self, reason: Reason) {
+        let counter = match reason {
+            Reason::Expired => &mut self.stats.connections_expired,
+            // The store counts them, and what for.
+            Reason::Evicted => return,
+            Reason::Purged => &mut self.stats.connections_purged,
+            Reason::Drained => &mut self.stats.connections_drained,
+            Reason::Cleared => &mut self.stats.connections_cleared,
+            Reason::Closed => &mut self.stats.dropped_closed,
+            Reason::Reset => &mut self.stats.dropped_reset,
+            Reason::Spoke => &mut self.stats.dropped_spoke,
+        };
+        *counter += 1;
     }
 
     /// Whether there was something to say, and the peer could be told.

@@ -46,6 +46,7 @@ impl<D> Cache<D> {
             let mut kept = Kept {
                 descriptor: taken.handle,
                 watched: false,
+                saved: self.moment(pass.now),
             };
             let unusable = self.is_usable(pass.kernel, &mut kept).err();
             let request = entries::save_connection(

@@ -55,6 +55,9 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     /// Begins to serve a peer.
     pub(super) fn admit(&mut self, peer: Peer<K::Descriptor>, now: Instant) {
         let key = self.peers.insert(peer);
+        let stats = self.cache.stats_mut();
+        stats.clients_accepted += 1;
+        stats.clients_most = stats.clients_most.max(self.peers.len() as u64);
         self.idle_since = None;
         self.host.note(Note::Connected);
         if self.watch_peer(key).is_err() && !(self.make_room(now) && self.watch_peer(key).is_ok()) {
@@ -68,6 +71,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
 
     /// Lets one peer do what it can.
     pub(super) fn turn(&mut self, key: Key, now: Instant, readable: bool, ended: bool) {
+        let clients = self.peers.len();
         let Some(peer) = self.peers.find(key) else {
             return;
         };
@@ -77,6 +81,9 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             host: &mut self.host,
         };
         let mut turn = Turn {
+            clients,
+            listeners: self.listeners.len(),
+            answered: 0,
             pass: &mut pass,
             cache: &mut self.cache,
             settings: &self.settings,
@@ -93,6 +100,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                     client.answer(&mut turn)
                 };
                 takes_over = turn.takes_over;
+                self.answered += turn.answered;
                 if client.served() {
                     self.host.served();
                 }
@@ -142,7 +150,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             let deadline = self.peers.find(key).and_then(|peer| peer.deadline());
             if deadline.is_some_and(|deadline| deadline <= now) {
                 self.host.complain(now, Complaint::Timeout);
-                self.cache.counters_mut().clients_dropped += 1;
+                self.cache.client_dropped(now, Complaint::Timeout);
                 self.part(key, now);
             } else {
                 self.queue_deadline(key);
@@ -155,6 +163,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             let user = self.kernel.user(&socket);
             if !self.settings.allows(user) {
                 self.host.complain(now, Complaint::NotAllowed);
+                self.cache.stats_mut().clients_refused_user += 1;
                 return;
             }
         }

@@ -110,6 +110,7 @@ fn settings() -> Settings {
         endpoint_limit: 10,
         binding_limit: 1000,
         client_limit: 20,
+        descriptor_limit: None,
         parting_limit: 10,
         order: Order::Oldest,
         watch: true,

@@ -214,6 +214,15 @@ impl Kernel for SimKernel {
         world.leads_here(world.socket(connection.fd))
     }
 
+    fn identity(&mut self, connection: &Handle) -> Option<u64> {
+        let world = self.world.borrow();
+        Some(world.socket(connection.fd) as u64 + 1)
+    }
+
+    fn peer(&mut self, connection: &Handle) -> String {
+        format!("socket {}", self.world.borrow().socket(connection.fd))
+    }
+
     fn user(&mut self, client: &Handle) -> Option<u32> {
         let world = self.world.borrow();
         world.user(world.socket(client.fd))

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use scache_engine::{Counters, End, Engine, Listener, Phase, Settings, Transport};
+use scache_engine::{End, Engine, Listener, Phase, Settings, Stats, Transport};
 
 use crate::clients::Client;
 use crate::kernel::{Handle, SimHost, SimKernel};
@@ -28,7 +28,7 @@ pub struct Sim {
     pub engines: Vec<Running>,
     scripts: Vec<Script>,
     /// What engines that have left did.
-    pub done: Vec<Counters>,
+    pub done: Vec<Stats>,
 }
 
 /// A process with an engine, and who looks over its shoulder.
@@ -157,7 +157,7 @@ impl Sim {
         if is_over {
             let running = self.engines.remove(index);
             let process = running.oracle.process;
-            self.done.push(running.engine.counters().clone());
+            self.done.push(running.engine.stats());
             self.world.borrow_mut().processes[process].exits = true;
             drop(running);
             assert_eq!(self.world.borrow().processes[process].open, 0);
@@ -250,7 +250,7 @@ impl Sim {
     }
 
     /// Everything outside is closed, then the last process. Says what they did.
-    pub fn finish(mut self) -> Vec<Counters> {
+    pub fn finish(mut self) -> Vec<Stats> {
         self.settle();
         let mut world = self.world.borrow_mut();
         for client in self.clients.drain(..) {

@@ -150,6 +150,7 @@ impl Asked {
                     .collect(),
             },
             Request::TakeOver => Self::TakeOver,
+            Request::Administer(_) => panic!("nobody asked for that: {request:?}"),
         }
     }
 

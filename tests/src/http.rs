@@ -34,7 +34,10 @@ impl Answer {
 /// When there is no answer.
 #[must_use]
 pub fn get(server: SocketAddr, path: &str) -> Answer {
-    ask(server, &format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n"))
+    ask(
+        server,
+        &format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n"),
+    )
 }
 
 /// Sends a head that lacks the last line, and reads until the server closes.
@@ -53,7 +56,10 @@ pub fn ask(server: SocketAddr, head: &str) -> Answer {
     connection.read_to_end(&mut bytes).expect("an answer");
     let text = String::from_utf8(bytes).expect("text");
     let (head, body) = text.split_once("\r\n\r\n").expect("a head");
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     Answer {
         status: status.expect("a status"),
         head: head.to_owned(),

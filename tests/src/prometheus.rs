@@ -94,9 +94,9 @@ impl Prometheus {
         (answer.status == 200).then(|| serde_json::from_str(&answer.body).expect("JSON"))
     }
 
-    /// The value of an expression, if it has just one now. Only letters, digits and what an address may contain.
+    /// What it answers to an expression, if it understands it.
     #[must_use]
-    pub fn value(&self, expression: &str) -> Option<f64> {
+    pub fn query(&self, expression: &str) -> Option<Value> {
         let escaped: String = expression
             .bytes()
             .map(|byte| match byte {
@@ -104,7 +104,13 @@ impl Prometheus {
                 other => format!("%{other:02x}"),
             })
             .collect();
-        let answer = self.api(&format!("query?query={escaped}"))?;
+        self.api(&format!("query?query={escaped}"))
+    }
+
+    /// The value of an expression, if it has just one now.
+    #[must_use]
+    pub fn value(&self, expression: &str) -> Option<f64> {
+        let answer = self.query(expression)?;
         match answer["data"]["result"].as_array()?.as_slice() {
             [one] => one["value"][1].as_str()?.parse().ok(),
             _ => None,

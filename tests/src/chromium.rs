@@ -123,7 +123,7 @@ impl Chromium {
             asked: 0,
             requests: Vec::new(),
             complaints: Vec::new(),
-            directory: directory,
+            directory,
         };
         let page = browser.ask("Target.createTarget", json!({"url": "about:blank"}));
         let target = &page["targetId"];

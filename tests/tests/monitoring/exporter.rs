@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use scache_tests::fake_master::{Setup, ours, stock};
 use scache_tests::http;
 
 use crate::cache::{Cache, Exporter, command};
@@ -22,11 +23,11 @@ fn it_ends_on_a_signal() {
 fn it_answers_while_the_cache_is_away_and_goes_on_when_it_comes() {
     let mut cache = Cache::away();
     let exporter = Exporter::start(&cache.socket(), &[]);
+    let deadline = Instant::now() + Duration::from_secs(120);
     for _ in 0..2 {
         assert_eq!(exporter.value("scache_up"), Some(0.0));
         assert_eq!(exporter.value("scache_requests_total"), None);
         cache.come();
-        let deadline = Instant::now() + Duration::from_secs(20);
         // Who comes shortly after another one is told the same.
         while exporter.value("scache_up") != Some(1.0) {
             assert!(Instant::now() < deadline, "it does not come back");
@@ -203,4 +204,19 @@ fn what_is_wrong_is_said_in_one_line_with_what_to_do() {
         assert!(!output.status.success(), "{arguments:?}");
         assert!(text.contains(arguments[1]), "{text}");
     }
+}
+
+#[test]
+fn postfix_own_cache_is_told_from_one_that_is_not_there() {
+    let master = Setup::new(&stock()).start();
+    let exporter = Exporter::start(master.socket_path(), &[]);
+    assert_eq!(exporter.value("scache_up"), Some(0.0));
+    let status: serde_json::Value =
+        serde_json::from_str(&exporter.get("/status.json").body).expect("JSON");
+    let said = status["away"].as_str().unwrap_or_default();
+    assert!(said.contains("Postfix's own"), "{status}");
+    // The same under master tells.
+    let master = Setup::new(&ours()).start();
+    let exporter = Exporter::start(master.socket_path(), &[]);
+    assert_eq!(exporter.value("scache_up"), Some(1.0));
 }

@@ -75,7 +75,7 @@ fn its_numbers_change_while_one_looks() {
     );
     // Once more, so that it was no accident.
     cache.hit(&mut client, b"smtp\nexample.com");
-    browser.wait_until("document.querySelector('#rate').textContent === '80'");
+    browser.wait_until(&format!("/\\s80 %\\s+4\\s+1\\s+0$/.test({row})"));
     browser.wait_until("document.querySelector('#connections').textContent === '0'");
     stays_at_home(&browser, &exporter);
 }

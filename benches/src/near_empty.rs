@@ -42,6 +42,7 @@ pub(crate) fn run(scale: &Scale, report: &mut Report) {
         Contender::unwatched(),
         Contender::floor(),
         Contender::inline(),
+        Contender::inline_floor(),
     ];
     let mut all = contenders
         .each_ref()
@@ -55,7 +56,7 @@ pub(crate) fn run(scale: &Scale, report: &mut Report) {
             paces.push(pace(&server, &mut client, &names, scale.cycles));
         }
     }
-    let [stock, ours, unwatched, floor, inline] = &all;
+    let [stock, ours, unwatched, floor, inline, inline_floor] = &all;
     let compared = [
         (
             "stock protocol, near-empty, watched",
@@ -79,6 +80,13 @@ pub(crate) fn run(scale: &Scale, report: &mut Report) {
     ];
     for (what, one, other, goal) in compared {
         report.add(Row::micros(what, &one.processor, &other.processor, goal));
+    }
+    for (what, one, other) in [
+        ("the same / its floor", inline, inline_floor),
+        ("its floor / stock", inline_floor, stock),
+        ("floor of the stock protocol / stock", floor, stock),
+    ] {
+        report.add(Row::micros(what, &one.processor, &other.processor, None));
     }
     report.set_near_empty(all.to_vec());
 }

@@ -22,8 +22,8 @@ median of all pairs and, as a measure of the noise, the lowest and the highest.
   smtp(8) has them.
 - **Processor time** is the server's own, as the scheduler counts it in nanoseconds (`/proc/PID/schedstat`).
 - **Memory** is the resident set (`/proc/PID/smaps_rollup`); per connection or client it is what is added by them.
-- The **floor** is a loop that makes the system calls that the stock protocol makes necessary, remembers one
-  connection, and checks nothing.
+- The **floor** is a loop that makes the system calls that the protocol makes necessary, remembers one connection,
+  and checks nothing. There is one in each way of passing descriptors.
 - Each cached connection is a socket of its own, whose peer is there and silent. Stock is *unwatched* by nature:
   it does not look whether a connection is alive. Ours watches, where nothing else is said.
 - Of many clients each asks again as soon as it has its answer; one process plays all of them.

@@ -47,6 +47,15 @@ impl Contender {
         Self::new("floor", built("floor").into())
     }
 
+    /// Next to nothing, spoken to in the protocol with inline descriptors.
+    pub(crate) fn inline_floor() -> Self {
+        Self {
+            name: "floor, inline",
+            protocol: Protocol::Inline,
+            ..Self::floor()
+        }
+    }
+
     fn new(name: &'static str, program: Program) -> Self {
         Self {
             name,

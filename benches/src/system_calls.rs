@@ -37,6 +37,7 @@ pub(crate) fn run(scale: &Scale, report: &mut Report) {
         Contender::unwatched(),
         Contender::floor(),
         Contender::inline(),
+        Contender::inline_floor(),
     ];
     let counted = contenders.iter().map(|contender| {
         let by_name = count(&contender.start(), scale.traced_cycles)?;

@@ -1,5 +1,5 @@
-//! What the protocol costs by itself: a loop that makes the system calls that a client of the stock protocol
-//! makes necessary, and remembers one connection. It reads no configuration, checks nothing, trusts everybody.
+//! What the protocol costs by itself: a loop that makes the system calls that a client makes necessary, in either
+//! way of passing descriptors, and remembers one connection. It reads no configuration, checks nothing, trusts everybody.
 //!
 //! Started as master(8) starts scache(8), for `bench` only.
 
@@ -25,6 +25,8 @@ const FAILED: &[u8] = b"status\x002\0property\0\0property\0\0\0";
 struct Client {
     socket: OwnedFd,
     state: State,
+    /// Descriptors ride on the requests and replies that they belong to.
+    inline: bool,
 }
 
 enum State {
@@ -65,7 +67,11 @@ fn main() -> Result<(), Errno> {
                 epoll::add(&poll, &socket, data, EventFlags::IN)?;
                 say(&socket, HELLO)?;
                 let state = State::Idle;
-                clients.push(Some(Client { socket, state }));
+                clients.push(Some(Client {
+                    socket,
+                    state,
+                    inline: false,
+                }));
             } else if let Some(client) = &mut clients[number]
                 && client.turn(&mut place, &mut buffer).is_none()
             {
@@ -78,8 +84,12 @@ fn main() -> Result<(), Errno> {
 impl Client {
     /// Reads once and answers. `None`: the client is gone.
     fn turn(&mut self, place: &mut Place, buffer: &mut [u8]) -> Option<()> {
+        if self.inline {
+            return self.inline_turn(place, buffer);
+        }
         if let State::AwaitDescriptor = self.state {
-            place.connection = Some(take_descriptor(&self.socket)?);
+            let (_, connection) = receive(&self.socket, &mut [0])?;
+            place.connection = Some(connection?);
             self.state = State::Idle;
             return say(&self.socket, DONE).ok();
         }
@@ -88,7 +98,7 @@ impl Client {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::AwaitDummy => {
                 let connection = place.connection.take()?;
-                give_descriptor(&self.socket, connection.as_fd())?;
+                give(&self.socket, &[0], connection.as_fd())?;
                 self.state = State::AwaitReceipt(connection);
                 return Some(());
             }
@@ -104,6 +114,10 @@ impl Client {
         let mut strings = list.split(|byte| *byte == 0).skip(1);
         match strings.next()? {
             b"save_dest" => say(&self.socket, DONE),
+            b"inline" => {
+                self.inline = true;
+                say(&self.socket, DONE)
+            }
             b"save_endp" => {
                 place.reply.clear();
                 place
@@ -124,34 +138,73 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The same with inline descriptors.
+    fn inline_turn(&mut self, place: &mut Place, buffer: &mut [u8]) -> Option<()> {
+        let (bytes, descriptor) = receive(&self.socket, buffer)?;
+        let list = buffer[..bytes].get(..).filter(|list| !list.is_empty())?;
+        let mut strings = list.split(|byte| *byte == 0).skip(1);
+        if strings.next()? == b"save" {
+            place.connection = Some(descriptor?);
+            let values: Vec<_> = strings.skip(1).step_by(2).collect();
+            let &[
+                _ttl,
+                _destination,
+                destination_property,
+                endpoint,
+                property,
+                ..,
+            ] = &values[..]
+            else {
+                return None;
+            };
+            place.reply.clear();
+            for part in [
+                b"status\x000\0label\0",
+                endpoint,
+                b"\0property\0",
+                destination_property,
+                b"\0property\0",
+                property,
+                b"\0\0",
+            ] {
+                place.reply.extend_from_slice(part);
+            }
+            return say(&self.socket, DONE).ok();
+        }
+        match place.connection.take() {
+            Some(connection) => give(&self.socket, &place.reply, connection.as_fd()),
+            None => say(&self.socket, FAILED).ok(),
+        }
+    }
+}
+
 fn say(socket: &OwnedFd, bytes: &[u8]) -> Result<(), Errno> {
     send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(drop)
 }
 
-fn take_descriptor(socket: &OwnedFd) -> Option<OwnedFd> {
+/// Reads, and the descriptor that came with it.
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Option<(usize, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let mut byte = [0];
-    recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut byte)],
-        &mut control,
-        flags,
-    )
-    .ok()?;
-    control.drain().find_map(|message| match message {
+    let mut room = [IoSliceMut::new(buffer)];
+    let message = recvmsg(socket, &mut room, &mut control, flags).ok()?;
+    let descriptor = control.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
-    })
+    });
+    Some((message.bytes, descriptor))
 }
 
-fn give_descriptor(socket: &OwnedFd, connection: BorrowedFd<'_>) -> Option<()> {
+fn give(socket: &OwnedFd, bytes: &[u8], connection: BorrowedFd<'_>) -> Option<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let connection = [connection];
     control.push(SendAncillaryMessage::ScmRights(&connection));
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    let byte = std::io::IoSlice::new(&[0]);
-    sendmsg(socket, &[byte], &mut control, flags).ok().map(drop)
+    let bytes = std::io::IoSlice::new(bytes);
+    sendmsg(socket, &[bytes], &mut control, flags)
+        .ok()
+        .map(drop)
 }

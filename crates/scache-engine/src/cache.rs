@@ -22,7 +22,7 @@ use crate::partings::Partings;
 use crate::{Complaint, Goodbyes, Host, Kernel, Settings};
 pub(crate) use administer::Surroundings;
 use journal::Journal;
-use lives::{Lives, Moment};
+use lives::{LifeId, Lives, Moment};
 use watch::death;
 
 /// A connection in the store.
@@ -31,8 +31,10 @@ pub(crate) struct Kept<D> {
     pub(crate) descriptor: D,
     /// The kernel was asked for its events.
     pub(crate) watched: bool,
+    /// Its past.
+    life: LifeId,
     /// When it was saved.
-    pub(crate) saved: Moment,
+    saved: Moment,
 }
 
 /// A connection on its way to a client.
@@ -138,7 +140,8 @@ impl<D> Cache<D> {
         descriptor: D,
     ) -> Answer<HandedOut<D>> {
         // The end of such a client would never be seen: the other end of its connection would be here.
-        if pass.kernel.leads_here(&descriptor) {
+        let recognised = pass.kernel.recognise(&descriptor);
+        if recognised.leads_here {
             pass.host.complain(pass.now, Complaint::OwnConnection);
             self.stats.saves_refused_own_connection += 1;
             return Answer::Failed;
@@ -171,10 +174,12 @@ impl<D> Cache<D> {
             }
             _ => return Answer::Failed,
         };
+        let saved = self.moment(pass.now);
         let kept = Kept {
             descriptor,
             watched: false,
-            saved: self.moment(pass.now),
+            life: self.lives.save(recognised.identity, saved),
+            saved,
         };
         self.journal
             .record(pass.now, Happening::Saved, endpoint.as_bytes(), b"");
@@ -380,6 +385,7 @@ impl<D> Cache<D> {
         let handle = Kept {
             descriptor,
             watched: false,
+            life: LifeId::NONE,
             saved: self.moment(pass.now),
         };
         let released = Released {
@@ -398,12 +404,12 @@ impl<D> Cache<D> {
         let taken = &handed_out.taken;
         self.journal
             .record(pass.now, Happening::Taken, &taken.endpoint, b"");
-        let Some(identity) = pass.kernel.identity(&taken.handle.descriptor) else {
-            return;
-        };
-        let life = self.lives.take(identity, taken.handle.saved);
-        let age = life.began.milliseconds_until(self.moment(pass.now));
-        self.stats.taken_times.observe(u64::from(life.taken), 1);
+        let life = self.lives.take(taken.handle.life);
+        let began = life.map_or(taken.handle.saved, |life| life.began);
+        let age = began.milliseconds_until(self.moment(pass.now));
+        self.stats
+            .taken_times
+            .observe(life.map_or(1, |life| u64::from(life.taken)), 1);
         self.stats
             .taken_age_seconds
             .observe(u64::from(age / 1000), 1);

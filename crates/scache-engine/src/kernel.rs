@@ -66,12 +66,8 @@ pub trait Kernel {
     /// See [`Failure`]; [`Failure::WouldBlock`] when there is nothing.
     fn peek(&mut self, at: &Self::Descriptor, buffer: &mut [u8]) -> Result<usize, Failure>;
 
-    /// Whether a descriptor is a connection to a socket of our own.
-    fn leads_here(&mut self, connection: &Self::Descriptor) -> bool;
-
-    /// A number that only this connection has, whoever holds it and as long as it lives; `None` where there is
-    /// none. Never 0.
-    fn identity(&mut self, connection: &Self::Descriptor) -> Option<u64>;
+    /// What a connection is that somebody wants to save.
+    fn recognise(&mut self, connection: &Self::Descriptor) -> Recognised;
 
     /// Where a connection leads, as text; empty where nobody knows.
     fn peer(&mut self, connection: &Self::Descriptor) -> String;
@@ -103,6 +99,16 @@ pub trait Kernel {
 
     /// Asks for no more events.
     fn unwatch(&mut self, what: &Self::Descriptor);
+}
+
+/// What is known of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recognised {
+    /// It is a connection to a socket of our own.
+    pub leads_here: bool,
+    /// A number that only this connection has, whoever holds it and as long as it lives; `None` where there is
+    /// none. Never 0.
+    pub identity: Option<u64>,
 }
 
 /// What to be told of. A closed peer is always told.

@@ -24,7 +24,7 @@ mod token;
 
 pub use engine::{Engine, Listener, Phase, Transport};
 pub use host::{Complaint, End, Host, Note};
-pub use kernel::{Event, Failure, Interest, Kernel};
+pub use kernel::{Event, Failure, Interest, Kernel, Recognised};
 pub use scache_proto::stats::Stats;
 pub use settings::{DescriptorBudget, Goodbyes, Settings};
 pub use token::{Key, Token};

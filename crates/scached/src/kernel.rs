@@ -1,5 +1,6 @@
 //! Linux, as the engine sees it: system calls that do not wait.
 
+mod acquaintances;
 mod epoll;
 mod poll;
 
@@ -7,10 +8,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use acquaintances::{Acquaintance, Acquaintances};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
-use scache_engine::{Event, Failure, Interest, Kernel, Listener, Token, Transport};
+use scache_engine::{Event, Failure, Interest, Kernel, Listener, Recognised, Token, Transport};
 use scache_proto::Descriptors;
 use scache_sys::descriptors::Descriptor;
 use scache_sys::passing::{self, Wait};
@@ -27,6 +29,7 @@ pub struct Linux<W> {
     names: Vec<Name>,
     /// Where the next process will listen, if not at the first of these.
     successor: Option<Name>,
+    acquaintances: Acquaintances,
 }
 
 /// A way to wait for events.
@@ -64,6 +67,7 @@ impl<W: Watcher> Linux<W> {
             watcher,
             names,
             successor: None,
+            acquaintances: Acquaintances::default(),
         }
     }
 
@@ -154,21 +158,18 @@ impl<W: Watcher> Kernel for Linux<W> {
         passing::peek(at.as_fd(), buffer).map_err(failure)
     }
 
-    fn leads_here(&mut self, connection: &Descriptor) -> bool {
-        if self.names.is_empty() {
-            return false;
+    fn recognise(&mut self, connection: &Descriptor) -> Recognised {
+        let identity = sockets::cookie(connection.as_fd());
+        let acquaintance = self
+            .acquaintances
+            .of(identity, || acquaintance(connection, &self.names));
+        if matches!(acquaintance, Acquaintance::Here | Acquaintance::Unix) {
+            connection.cannot_linger();
         }
-        match Peer::of(connection.as_fd()) {
-            Peer::Unix(name) => {
-                connection.cannot_linger();
-                name.is_some_and(|name| self.names.contains(&name))
-            }
-            Peer::Internet(_) | Peer::Other => false,
+        Recognised {
+            leads_here: acquaintance == Acquaintance::Here,
+            identity,
         }
-    }
-
-    fn identity(&mut self, connection: &Descriptor) -> Option<u64> {
-        sockets::cookie(connection.as_fd())
     }
 
     fn peer(&mut self, connection: &Descriptor) -> String {
@@ -201,6 +202,16 @@ impl<W: Watcher> Kernel for Linux<W> {
 
     fn unwatch(&mut self, what: &Descriptor) {
         self.watcher.unwatch(what);
+    }
+}
+
+/// Asks the kernel where a connection leads.
+fn acquaintance(connection: &Descriptor, names: &[Name]) -> Acquaintance {
+    match Peer::of(connection.as_fd()) {
+        Peer::Unix(Some(name)) if names.contains(&name) => Acquaintance::Here,
+        Peer::Unix(_) => Acquaintance::Unix,
+        Peer::Internet(_) => Acquaintance::Internet,
+        Peer::Other => Acquaintance::Unknown,
     }
 }
 

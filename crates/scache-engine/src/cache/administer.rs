@@ -89,10 +89,7 @@ impl<D> Cache<D> {
                         return true;
                     }
                     let kept = view.handle;
-                    let life = pass
-                        .kernel
-                        .identity(&kept.descriptor)
-                        .and_then(|identity| self.lives.of(identity));
+                    let life = self.lives.of(kept.life);
                     let began = life.map_or(kept.saved, |life| life.began);
                     let age = u64::from(began.milliseconds_until(moment));
                     let entry = ConnectionEntry {

@@ -1,10 +1,10 @@
 //! How often connections that come and go were taken, and how old they are, as far as a fixed amount of memory
 //! tells: a connection is gone from the cache while somebody uses it, so the memory is beside it.
 
-/// What is known of connections that were taken.
+/// What is known of connections that were saved.
 #[derive(Debug, Default)]
 pub(super) struct Lives {
-    /// Nothing until the first is taken.
+    /// Nothing until the first is saved.
     places: Vec<Life>,
 }
 
@@ -19,6 +19,14 @@ pub(super) struct Life {
     pub(super) taken: u32,
 }
 
+/// Which of the lives, in the three bytes that there are for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LifeId {
+    place: u16,
+    /// Tells it from others that have the place later, but for one of 256.
+    tag: u8,
+}
+
 /// A time, in milliseconds since the cache began; it wraps after 49 days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Moment(pub(crate) u32);
@@ -30,36 +38,61 @@ impl Moment {
     }
 }
 
+impl LifeId {
+    /// Of what cannot be told from others.
+    pub(super) const NONE: Self = Self {
+        place: u16::MAX,
+        tag: 0,
+    };
+
+    /// The kernel numbers connections one after the other, so that those of one time hardly ever share a place.
+    fn of(identity: u64) -> Self {
+        let places = Lives::PLACES as u64;
+        Self {
+            place: (identity % places) as u16,
+            tag: (identity / places) as u8,
+        }
+    }
+}
+
 impl Lives {
-    /// How many are remembered. The kernel numbers connections one after the other, so that those of one time
-    /// hardly ever share a place.
+    /// How many are remembered.
     const PLACES: usize = 4096;
 
-    /// Takes note that a connection is taken which was saved then. Its life until now, this time included.
-    pub(super) fn take(&mut self, identity: u64, saved: Moment) -> Life {
+    /// A connection is saved, for the first time or again.
+    pub(super) fn save(&mut self, identity: Option<u64>, now: Moment) -> LifeId {
+        let Some(identity) = identity else {
+            return LifeId::NONE;
+        };
         if self.places.is_empty() {
             self.places = vec![Life::default(); Self::PLACES];
         }
-        let place = &mut self.places[Self::place(identity)];
-        if place.identity != identity {
-            *place = Life {
+        let id = LifeId::of(identity);
+        let life = &mut self.places[usize::from(id.place)];
+        if life.identity != identity {
+            *life = Life {
                 identity,
-                began: saved,
+                began: now,
                 taken: 0,
             };
         }
-        place.taken = place.taken.saturating_add(1);
-        *place
+        id
+    }
+
+    /// A connection is taken. Its life until now, this time included; `None` if it was forgotten.
+    pub(super) fn take(&mut self, id: LifeId) -> Option<Life> {
+        let life = self.places.get_mut(usize::from(id.place))?;
+        if LifeId::of(life.identity) != id {
+            return None;
+        }
+        life.taken = life.taken.saturating_add(1);
+        Some(*life)
     }
 
     /// What is known of a connection.
-    pub(super) fn of(&self, identity: u64) -> Option<Life> {
-        let life = self.places.get(Self::place(identity))?;
-        (life.identity == identity).then_some(*life)
-    }
-
-    fn place(identity: u64) -> usize {
-        (identity % Self::PLACES as u64) as usize
+    pub(super) fn of(&self, id: LifeId) -> Option<Life> {
+        let life = self.places.get(usize::from(id.place))?;
+        (LifeId::of(life.identity) == id).then_some(*life)
     }
 }
 
@@ -70,16 +103,28 @@ mod tests {
     #[test]
     fn a_life_goes_on_when_the_connection_comes_back() {
         let mut lives = Lives::default();
-        assert_eq!(lives.of(7), None);
-        lives.take(7, Moment(10));
-        lives.take(8, Moment(20));
-        let life = lives.take(7, Moment(30));
+        assert_eq!(lives.of(LifeId::of(7)), None);
+        let id = lives.save(Some(7), Moment(10));
+        lives.save(Some(8), Moment(20));
+        assert_eq!(lives.take(id).map(|life| life.taken), Some(1));
+        assert_eq!(lives.save(Some(7), Moment(30)), id);
+        let life = lives.take(id).unwrap();
         assert_eq!((life.began, life.taken), (Moment(10), 2));
-        assert_eq!(lives.of(7), Some(life));
+        assert_eq!(lives.of(id), Some(life));
         // Somebody else in the same place begins anew.
-        let other = lives.take(7 + Lives::PLACES as u64, Moment(40));
-        assert_eq!((other.began, other.taken), (Moment(40), 1));
-        assert_eq!(lives.of(7), None);
+        let other = lives.save(Some(7 + Lives::PLACES as u64), Moment(40));
+        assert_eq!(lives.take(id), None);
+        assert_eq!(lives.of(id), None);
+        let life = lives.take(other).unwrap();
+        assert_eq!((life.began, life.taken), (Moment(40), 1));
+    }
+
+    #[test]
+    fn what_cannot_be_told_from_others_has_no_life() {
+        let mut lives = Lives::default();
+        lives.save(Some(u64::MAX), Moment(0));
+        let id = lives.save(None, Moment(1));
+        assert_eq!((lives.take(id), lives.of(id)), (None, None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use scache_store::{Entries, Reason, Released, Taken};
 
+use super::lives::LifeId;
 use super::{Cache, Kept, Pass};
 use crate::{Host, Kernel, entries};
 
@@ -46,6 +47,7 @@ impl<D> Cache<D> {
             let mut kept = Kept {
                 descriptor: taken.handle,
                 watched: false,
+                life: LifeId::NONE,
                 saved: self.moment(pass.now),
             };
             let unusable = self.is_usable(pass.kernel, &mut kept).err();

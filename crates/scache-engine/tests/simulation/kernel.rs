@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use scache_engine::{Complaint, End, Failure, Host, Interest, Kernel, Note, Token};
+use scache_engine::{Complaint, End, Failure, Host, Interest, Kernel, Note, Recognised, Token};
 use scache_proto::Descriptors;
 use scache_store::Statistics;
 
@@ -209,14 +209,13 @@ impl Kernel for SimKernel {
         result
     }
 
-    fn leads_here(&mut self, connection: &Handle) -> bool {
+    fn recognise(&mut self, connection: &Handle) -> Recognised {
         let world = self.world.borrow();
-        world.leads_here(world.socket(connection.fd))
-    }
-
-    fn identity(&mut self, connection: &Handle) -> Option<u64> {
-        let world = self.world.borrow();
-        Some(world.socket(connection.fd) as u64 + 1)
+        let socket = world.socket(connection.fd);
+        Recognised {
+            leads_here: world.leads_here(socket),
+            identity: Some(socket as u64 + 1),
+        }
     }
 
     fn peer(&mut self, connection: &Handle) -> String {

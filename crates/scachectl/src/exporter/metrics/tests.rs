@@ -1,3 +1,4 @@
+use super::families::Series;
 use super::*;
 
 fn told(scrape: Scrape) -> String {

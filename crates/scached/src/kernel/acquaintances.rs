@@ -1,0 +1,84 @@
+//! Where connections lead that are saved again and again: asked of the kernel once, since who is connected by a
+//! stream stays so.
+
+/// Where a connection leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Acquaintance {
+    /// To a socket of our own.
+    Here,
+    /// To another UNIX socket.
+    Unix,
+    /// To an internet address.
+    Internet,
+    /// Nowhere, as yet, or it is no connection.
+    #[default]
+    Unknown,
+}
+
+/// The connections that were met last, as many as a fixed amount of memory holds.
+#[derive(Debug, Default)]
+pub(super) struct Acquaintances {
+    /// Each with its number, 0 for nobody. Nothing until the first is met.
+    places: Vec<(u64, Acquaintance)>,
+}
+
+impl Acquaintances {
+    /// How many are remembered. The kernel numbers sockets one after the other, so that those of one time hardly
+    /// ever share a place.
+    const PLACES: usize = 4096;
+
+    /// Where the connection of this number leads; `ask` says so of one that is not known.
+    pub(super) fn of(
+        &mut self,
+        identity: Option<u64>,
+        ask: impl FnOnce() -> Acquaintance,
+    ) -> Acquaintance {
+        let Some(identity) = identity else {
+            return ask();
+        };
+        if self.places.is_empty() {
+            self.places = vec![(0, Acquaintance::default()); Self::PLACES];
+        }
+        let place = &mut self.places[(identity % Self::PLACES as u64) as usize];
+        if place.0 == identity {
+            return place.1;
+        }
+        let acquaintance = ask();
+        if acquaintance != Acquaintance::Unknown {
+            *place = (identity, acquaintance);
+        }
+        acquaintance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_is_asked_about_once() {
+        let mut acquaintances = Acquaintances::default();
+        let never = || unreachable!("it is known");
+        for (identity, place) in [(5, Acquaintance::Here), (6, Acquaintance::Unix)] {
+            assert_eq!(acquaintances.of(Some(identity), || place), place);
+            assert_eq!(acquaintances.of(Some(identity), never), place);
+        }
+        assert_eq!(
+            acquaintances.of(None, || Acquaintance::Unix),
+            Acquaintance::Unix
+        );
+        let other = 5 + Acquaintances::PLACES as u64;
+        assert_eq!(
+            acquaintances.of(Some(other), || Acquaintance::Internet),
+            Acquaintance::Internet
+        );
+        assert_eq!(
+            acquaintances.of(Some(5), || Acquaintance::Here),
+            Acquaintance::Here,
+            "it was forgotten"
+        );
+        for place in [Acquaintance::Unknown, Acquaintance::Here] {
+            assert_eq!(acquaintances.of(Some(9), || place), place, "it may connect");
+        }
+    }
+}

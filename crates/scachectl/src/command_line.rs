@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::bench;
 use crate::connect;
+use crate::exporter::Exporter;
 use crate::failure::Failure;
 use crate::{postfix, socket};
 
@@ -27,6 +28,7 @@ pub(crate) struct Options {
 enum Command {
     Bench(bench::Bench),
     Connect(connect::Connect),
+    Exporter(Exporter),
     /// Installs scache into Postfix, tells which one serves, takes it out again
     Postfix(postfix::Options),
 }
@@ -45,6 +47,7 @@ impl Options {
         match self.command {
             Command::Bench(bench) => bench.run(&socket()?),
             Command::Connect(connect) => connect.run(socket),
+            Command::Exporter(exporter) => exporter.run(&socket()?),
             Command::Postfix(options) => options.run(),
         }
     }

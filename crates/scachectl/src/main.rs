@@ -4,6 +4,7 @@
 mod bench;
 mod command_line;
 mod connect;
+mod exporter;
 mod failure;
 mod postfix;
 mod socket;

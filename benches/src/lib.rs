@@ -10,6 +10,7 @@ mod crowd;
 mod delivery;
 mod entries;
 mod load;
+mod looking;
 mod near_empty;
 mod page;
 mod plot;
@@ -32,7 +33,7 @@ use server::Processor;
 /// A part of the whole: what it is called on the command line, and what it does.
 type Part = (&'static str, fn(&Scale, &mut Report));
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("near-empty", near_empty::run),
     ("calls", system_calls::run),
     ("start", start::run),
@@ -40,6 +41,7 @@ const PARTS: [Part; 7] = [
     ("crowd", crowd::run),
     ("entries", entries::run),
     ("delivery", delivery::run),
+    ("looking", looking::run),
 ];
 
 /// Measures, prints the table, and writes the page and its pictures if everything was measured.

@@ -7,6 +7,8 @@ pub struct Scale {
     pub(crate) rounds: usize,
     /// Cycles of one measurement, where a cycle takes some tens of microseconds.
     pub(crate) cycles: usize,
+    /// The same where somebody looks each second.
+    pub(crate) watched_cycles: usize,
     /// The same while stock has 100,000 entries and takes milliseconds.
     pub(crate) slow_cycles: usize,
     /// Cycles whose system calls are counted.
@@ -55,6 +57,7 @@ impl Scale {
     pub const FULL: Self = Self {
         rounds: 7,
         cycles: 5_000,
+        watched_cycles: 50_000,
         slow_cycles: 100,
         traced_cycles: 500,
         starts: 21,
@@ -79,6 +82,7 @@ impl Scale {
     pub const QUICK: Self = Self {
         rounds: 1,
         cycles: 50,
+        watched_cycles: 500,
         slow_cycles: 10,
         traced_cycles: 20,
         starts: 1,

@@ -418,6 +418,12 @@ impl Instance {
         self.directory.path().join("daemon")
     }
 
+    /// The socket of its cache.
+    #[must_use]
+    pub fn scache_socket(&self) -> PathBuf {
+        self.directory.path().join("queue/private/scache")
+    }
+
     /// A command in whose PATH the package's commands are. It has to be told which instance this is.
     #[must_use]
     pub fn administration(&self, program: &Path) -> Command {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::socket;
+use crate::{drain, list, purge, socket, stats, top, watch};
 
 /// Look into a shared connection cache, measure it, use it, install it into Postfix.
 #[derive(Debug, Parser)]
@@ -22,7 +22,14 @@ pub(crate) struct Options {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Stats(stats::Arguments),
+    List(list::Arguments),
+    Top(top::Arguments),
+    Watch(watch::Arguments),
+    Purge(purge::Arguments),
+    Drain(drain::Arguments),
+}
 
 impl Options {
     /// Does what was asked for, and says with which status to end.
@@ -30,11 +37,18 @@ impl Options {
     /// # Errors
     /// In one line, what to do about it.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        match self.command {}
+        let socket = self.socket()?;
+        match self.command {
+            Command::Stats(arguments) => arguments.run(socket),
+            Command::List(arguments) => arguments.run(socket),
+            Command::Top(arguments) => arguments.run(socket),
+            Command::Watch(arguments) => arguments.run(socket),
+            Command::Purge(arguments) => arguments.run(socket),
+            Command::Drain(arguments) => arguments.run(socket),
+        }
     }
 
     /// The socket that was named, or else the first that is there.
-    #[expect(dead_code, reason = "until the first command")]
     fn socket(&self) -> Result<PathBuf, Failure> {
         match &self.socket {
             Some(path) => Ok(path.clone()),

@@ -57,6 +57,17 @@ impl Failure {
     }
 }
 
+/// Tells what is wrong with the command line, or the help that was asked for. The status to end with.
+pub(crate) fn of_command_line(error: &clap::Error) -> ExitCode {
+    // Nobody is left to be told that it could not be told.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(Status::Usage as u8)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -1,16 +1,30 @@
 //! scachectl(1): a connection cache seen from outside. All that it knows it asks of the daemon, as any
 //! other client.
 
+mod cache;
 mod command_line;
+mod drain;
+mod events;
 mod failure;
+mod figures;
+mod labels;
+mod list;
+mod output;
+mod purge;
 mod socket;
+mod stats;
+mod top;
+mod watch;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let options = command_line::Options::parse();
+    let options = match command_line::Options::try_parse() {
+        Ok(options) => options,
+        Err(error) => return failure::of_command_line(&error),
+    };
     match options.run() {
         Ok(code) => code,
         Err(failure) => failure.report(),

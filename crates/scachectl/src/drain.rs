@@ -11,8 +11,10 @@ use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::output::{Output, Stop, finish};
 
-/// Keep nothing new: what is saved from now on is closed with a goodbye, what is cached can be found until it
-/// expires. For root and the user of the cache.
+/// Keep nothing new.
+///
+/// What is saved from now on is closed with a goodbye, what is cached can be found until it expires. For root and the
+/// user of the cache.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Keep what is saved again

@@ -12,8 +12,10 @@ use crate::figures::number;
 use crate::labels::Typed;
 use crate::output::{Output, finish};
 
-/// Let go of what is cached under some names, with a goodbye: the connections of endpoints of these names, and
-/// the bindings of destinations and to endpoints of these names. For root and the user of the cache.
+/// Let go of what is cached under some names, with a goodbye.
+///
+/// The connections of endpoints of these names, and the bindings of destinations and to endpoints of these names.
+/// For root and the user of the cache.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("names").required(true)))]
 pub(crate) struct Arguments {

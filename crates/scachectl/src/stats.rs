@@ -10,6 +10,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use crate::cache::Cache;
 use crate::failure::Failure;
 use crate::figures::{number, per_cent, time};
+use crate::labels::printable;
 use crate::output::{Output, Stop, finish};
 
 /// What the cache has counted since it started.
@@ -128,7 +129,8 @@ fn summary(stats: &Stats, path: &Path) -> Vec<String> {
     let Lookups { hits, all } = Lookups::of(stats);
     vec![
         format!(
-            "{}: up {}{state}",
+            "scache {} at {}: up {}{state}",
+            printable(&stats.version),
             path.display(),
             time(Duration::from_secs(stats.uptime_seconds))
         ),
@@ -218,8 +220,9 @@ struct Json<'a>(&'a Stats);
 
 impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let length = Stats::FIELDS.len() + Stats::DISTRIBUTIONS.len();
+        let length = 1 + Stats::FIELDS.len() + Stats::DISTRIBUTIONS.len();
         let mut map = serializer.serialize_map(Some(length))?;
+        map.serialize_entry("version", &self.0.version)?;
         for field in Stats::FIELDS {
             map.serialize_entry(field.name, &self.0.value(field))?;
         }

@@ -1,0 +1,7 @@
+//! `scachectl`, against all caches that it may meet.
+
+mod caches;
+mod look;
+mod schemas;
+mod top;
+mod wrong;

@@ -43,6 +43,8 @@ impl Tmux {
         let server = tmux(command.arg(program()), &directory)
             .arg("-D")
             .stdin(Stdio::null())
+            // It complains that it has no terminal of its own.
+            .stderr(Stdio::null())
             .spawn()
             .expect("setpriv, of util-linux");
         let terminal = Self { server, directory };
@@ -57,8 +59,6 @@ impl Tmux {
                 "-y",
                 &lines,
                 "-e",
-                "PS1=ready> ",
-                "-e",
                 "LC_ALL=C.UTF-8",
                 "sh",
             ]);
@@ -69,7 +69,7 @@ impl Tmux {
             assert!(Instant::now() < deadline, "tmux does not start: {said}");
             sleep(Duration::from_millis(20));
         }
-        terminal.wait_for("a prompt", |screen| screen.contains("ready>"));
+        terminal.wait_for("a prompt", |screen| !screen.trim().is_empty());
         terminal
     }
 
@@ -82,6 +82,12 @@ impl Tmux {
     /// Presses keys, by tmux's names for them.
     pub fn press(&self, keys: &[&str]) {
         self.expect(&[&["send-keys"], keys].concat());
+    }
+
+    /// Clears the screen.
+    pub fn clear(&self) {
+        self.expect(&["send-keys", "-R", "Enter"]);
+        self.wait_for("a prompt", |screen| !screen.trim().is_empty());
     }
 
     /// Changes the size.

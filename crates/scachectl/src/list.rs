@@ -5,6 +5,7 @@
 
 mod entry;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,7 +41,7 @@ pub(crate) struct Arguments {
 
     /// At most so many
     #[arg(long, value_name = "NUMBER")]
-    limit: Option<usize>,
+    limit: Option<NonZeroUsize>,
 
     /// Each as an object in JSON on a line of its own, as docs/list.schema.json describes it
     #[arg(long)]
@@ -98,7 +99,7 @@ impl Arguments {
             return Err(Failure::new(Status::Usage, cannot_be_sorted(sort, T::SORTS)).into());
         }
         let mut output = Output::new();
-        let limit = self.limit.unwrap_or(usize::MAX);
+        let limit = self.limit.map_or(usize::MAX, NonZeroUsize::get);
         let mut kept: Vec<T> = Vec::new();
         let (mut written, mut from) = (0, Some(0));
         while let Some(at) = from.filter(|_| written < limit) {

@@ -25,7 +25,7 @@ pub enum Cache {
     Scached(Scached),
 }
 
-/// `scached`, at a socket that every user may use.
+/// `scached`, in a directory that every user may look into.
 #[derive(Debug)]
 pub struct Scached {
     child: Child,
@@ -46,11 +46,16 @@ impl Cache {
     }
 
     /// On its own.
-    pub fn scached(arguments: &[&str]) -> Self {
+    pub fn scached() -> Self {
+        Self::scached_with_mode("0600")
+    }
+
+    /// On its own, at a socket of this mode.
+    pub fn scached_with_mode(mode: &str) -> Self {
         let directory = TempDir::with_prefix("scachectl-").expect("a directory");
         let all = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(directory.path(), all).expect("set the mode");
-        let (child, screen) = scached(&directory.path().join("socket"), arguments);
+        let (child, screen) = scached(&directory.path().join("socket"), &["--mode", mode]);
         Self::Scached(Scached {
             child,
             directory,
@@ -60,7 +65,7 @@ impl Cache {
 
     /// Both of ours.
     pub fn each() -> [Self; 2] {
-        [Self::ours(), Self::scached(&[])]
+        [Self::ours(), Self::scached()]
     }
 
     fn under_master(program: &Program) -> Self {
@@ -164,7 +169,7 @@ fn scached(path: &Path, arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
     let mut child = Command::new(built("scached"))
         .arg("--socket")
         .arg(path)
-        .args(["--ttl-limit", "60s", "--mode", "0666"])
+        .args(["--ttl-limit", "60s"])
         .args(arguments)
         .stderr(Stdio::piped())
         .spawn()

@@ -2,12 +2,13 @@
 
 use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use scache_client::Client;
 use scache_tests::fake_master::built;
 use scache_tests::process::Process;
 use scache_tests::tmux::Tmux;
 
-use crate::caches::{Cache, Said, scachectl};
+use crate::caches::{Cache, Said, scachectl, until};
 
 /// Destinations, and how often each is asked for.
 const DESTINATIONS: [(&str, usize); 3] = [
@@ -18,7 +19,7 @@ const DESTINATIONS: [(&str, usize); 3] = [
 
 /// A cache in which each destination has a connection and was missed so often, the last also found.
 fn busy() -> (Cache, Vec<scache_tests::wire::Connection>) {
-    let cache = Cache::scached(&[]);
+    let cache = Cache::scached();
     let mut client = cache.client();
     let mut kept = Vec::new();
     for (destination, times) in DESTINATIONS {
@@ -43,13 +44,20 @@ fn start(cache: &Cache, columns: u16, lines: u16) -> Tmux {
     terminal
 }
 
+/// Starts it, and does something afterwards.
 fn type_command(terminal: &Tmux, cache: &Cache, after: &str) {
+    let (program, socket) = (built("scachectl"), cache.path());
+    let (program, socket) = (program.display(), socket.display());
     terminal.type_line(&format!(
-        "{} --socket {} top --interval 100ms; echo ended $?{after}",
-        built("scachectl").display(),
-        cache.path().display()
+        "settings=$(stty -g); {MARK}={socket} {program} --socket {socket} top --interval 100ms{after}"
     ));
 }
+
+/// What says how it ended, if it was not by a signal.
+const SAY_HOW: &str = "; echo ended $?";
+
+/// The variable by which its process is known.
+const MARK: &str = "SCACHE_TEST_TOP";
 
 /// The destinations on the screen, in order.
 fn order(screen: &str) -> Vec<char> {
@@ -64,16 +72,23 @@ fn order(screen: &str) -> Vec<char> {
         .collect()
 }
 
+/// That it ends with this status.
+fn assert_ended(terminal: &Tmux, status: i32) {
+    until("the terminal is given back", || {
+        (terminal.tell("#{alternate_on}") == "0").then_some(())
+    });
+    // Not in one line with it: a shell goes no further in a line of which a command was interrupted.
+    terminal.type_line("echo ended $?");
+    let status = format!("ended {status}");
+    terminal.wait_for(&status, |screen| screen.contains(&status));
+}
+
+/// That the terminal is as it was when the command was typed.
 fn assert_restored(terminal: &Tmux) {
     assert_eq!(terminal.tell("#{alternate_on} #{cursor_flag}"), "0 1");
-    terminal.press(&["C-l"]);
-    terminal.type_line("stty -a; echo looked");
-    let screen = terminal.wait_for("its settings", |screen| screen.contains("\nlooked"));
-    for setting in [" icanon", " echo ", " isig"] {
-        assert!(screen.contains(setting), "{setting}: {screen}");
-        let off = setting.replacen(' ', " -", 1);
-        assert!(!screen.contains(&off), "{off}: {screen}");
-    }
+    terminal.clear();
+    terminal.type_line("[ \"$settings\" = \"$(stty -g)\" ]; echo changed $?");
+    terminal.wait_for("what it was", |screen| screen.contains("changed 0"));
 }
 
 #[test]
@@ -115,7 +130,7 @@ fn it_shows_the_cache_at_work() {
     terminal.press(&["Space"]);
     terminal.wait_for("a pause", |screen| screen.contains("paused"));
     terminal.press(&["q"]);
-    terminal.wait_for("its end", |screen| screen.contains("ended 0"));
+    assert_ended(&terminal, 0);
     assert_restored(&terminal);
     drop(kept);
 }
@@ -190,7 +205,7 @@ fn a_cache_that_goes_is_waited_for() {
         screen.contains("cached    1 of") && screen.contains("saved")
     });
     terminal.press(&["C-c"]);
-    terminal.wait_for("its end", |screen| screen.contains("ended 0"));
+    assert_ended(&terminal, 0);
     drop((kept, again));
 }
 
@@ -198,7 +213,7 @@ fn a_cache_that_goes_is_waited_for() {
 fn a_terminal_that_is_too_small_is_said_to_be() {
     let (cache, kept) = busy();
     let terminal = Tmux::start(60, 10);
-    type_command(&terminal, &cache, "");
+    type_command(&terminal, &cache, SAY_HOW);
     let screen = terminal.wait_for("its end", |screen| screen.contains("ended 64"));
     let said = screen.replace('\n', "");
     assert!(
@@ -206,8 +221,8 @@ fn a_terminal_that_is_too_small_is_said_to_be() {
         "{screen}"
     );
     terminal.resize(100, 30);
-    terminal.press(&["C-l"]);
-    type_command(&terminal, &cache, " again");
+    terminal.clear();
+    type_command(&terminal, &cache, "");
     terminal.wait_for("a destination", |screen| screen.contains("a.example"));
     terminal.resize(50, 10);
     terminal.wait_for("a message", |screen| {
@@ -221,41 +236,28 @@ fn a_terminal_that_is_too_small_is_said_to_be() {
 #[test]
 fn a_signal_gives_the_terminal_back() {
     let (cache, kept) = busy();
-    for (signal, status) in [
-        ("TERM", "ended 143"),
-        ("HUP", "ended 129"),
-        ("INT", "ended 130"),
-    ] {
-        let terminal = Tmux::start(100, 30);
-        type_command(&terminal, &cache, "");
-        terminal.wait_for("a destination", |screen| screen.contains("a.example"));
+    for (signal, status) in [(Signal::TERM, 143), (Signal::HUP, 129), (Signal::INT, 130)] {
+        let terminal = start(&cache, 100, 30);
         assert_eq!(terminal.tell("#{alternate_on}"), "1");
-        let process =
-            Process::all_with_environment("TMUX_PANE", terminal.tell("#{pane_id}").as_ref());
-        let shell: u32 = terminal.tell("#{pane_pid}").parse().expect("a number");
-        let socket = cache.path();
-        let top = process.into_iter().find(|process| {
-            let arguments = std::fs::read(format!("/proc/{}/cmdline", process.pid()));
-            let arguments = String::from_utf8_lossy(&arguments.unwrap_or_default()).into_owned();
-            process.pid() != shell && arguments.contains(&*socket.to_string_lossy())
-        });
-        let top = top.expect("it runs").pid();
-        let number = rustix::process::Pid::from_raw(i32::try_from(top).expect("a number"));
-        let signal = match signal {
-            "TERM" => rustix::process::Signal::TERM,
-            "HUP" => rustix::process::Signal::HUP,
-            _ => rustix::process::Signal::INT,
-        };
-        rustix::process::kill_process(number.expect("a process"), signal).expect("it runs");
-        terminal.wait_for("its end", |screen| screen.contains(status));
+        kill_process(top_at(&cache), signal).expect("it runs");
+        assert_ended(&terminal, status);
         assert_restored(&terminal);
     }
     drop(kept);
 }
 
+/// The process that looks at this cache.
+fn top_at(cache: &Cache) -> Pid {
+    let variable = cache.path();
+    let found = Process::all_with_environment(MARK, variable.as_os_str());
+    assert_eq!(found.len(), 1, "{found:?}");
+    let number = i32::try_from(found[0].pid()).ok().and_then(Pid::from_raw);
+    number.expect("a number")
+}
+
 #[test]
 fn without_a_terminal_it_says_so() {
-    let cache = Cache::scached(&[]);
+    let cache = Cache::scached();
     let output = scachectl(&cache.path())
         .arg("top")
         .stdin(Stdio::null())
@@ -268,7 +270,7 @@ fn without_a_terminal_it_says_so() {
 fn stock_is_called_by_its_name_before_the_screen_is_cleared() {
     let cache = Cache::stock();
     let terminal = Tmux::start(150, 30);
-    type_command(&terminal, &cache, "");
+    type_command(&terminal, &cache, SAY_HOW);
     let screen = terminal.wait_for("its end", |screen| screen.contains("ended 76"));
     assert!(screen.contains("Postfix's own scache"), "{screen}");
 }

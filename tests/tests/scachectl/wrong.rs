@@ -79,14 +79,14 @@ fn somebody_elses_server_is_not_taken_for_a_cache() {
 
 #[test]
 fn who_may_not_is_told_so() {
-    let cache = Cache::scached(&[]);
+    let cache = Cache::scached_with_mode("0666");
     for arguments in [&["purge", "--all"][..], &["drain"]] {
         let said = cache.ask_as_another_user(arguments);
         said.assert_failed(77, &["root"]);
     }
     let said = cache.ask_as_another_user(&["stats"]);
     assert_eq!(said.status, Some(0), "{said:?}");
-    let closed = Cache::scached(&["--mode", "0600"]);
+    let closed = Cache::scached();
     for arguments in COMMANDS {
         closed
             .ask_as_another_user(arguments)
@@ -99,6 +99,7 @@ fn a_command_line_that_makes_no_sense_is_refused() {
     for arguments in [
         &[][..],
         &["list", "everything"],
+        &["list", "--limit", "0"],
         &["purge"],
         &["purge", "--all", "--label", "a"],
         &["purge", "--label", "\\q"],

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
-use ratatui::symbols::Marker;
+use ratatui::symbols::{self, Marker};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{
     Axis, Block, Borders, Cell, Chart, Clear, Dataset, GraphType, LineGauge, Paragraph, Row, Table,
@@ -180,6 +180,7 @@ fn draw_gauge(frame: &mut Frame<'_>, area: Rect, name: &str, value: u64, limit: 
     };
     let gauge = LineGauge::default()
         .label(format!("{name:<9} {} of {of}", number(value)))
+        .filled_symbol(symbols::line::THICK_HORIZONTAL)
         .filled_style(Style::new().fg(colour))
         .ratio(share);
     frame.render_widget(gauge, area);

@@ -1,14 +1,13 @@
-//! Looking into a cache: `stats`, `list`, `watch`; and `purge` and `drain`.
+//! Looking into a cache: `stats` and `list`; and `purge` and `drain`.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Stdio};
-use std::time::Duration;
 
 use scache_client::{Client, Save};
 use scache_tests::wire::Connection;
 use serde_json::Value;
 
-use crate::caches::{Cache, TTL, until};
+use crate::caches::{Cache, TTL};
 use crate::schemas::Judge;
 
 /// Labels of the fields that Postfix makes them of.
@@ -272,77 +271,6 @@ fn drain_keeps_nothing_new_until_it_is_off() {
 }
 
 #[test]
-fn watch_tells_what_happens() {
-    for cache in Cache::each() {
-        let mut watch = Watch::start(&cache, &["--json", "--prefix", "w\\n"]);
-        let mut client = cache.client();
-        // Whatever happened before it asked for the first time is not told.
-        let number = until("it watches", || {
-            let _ = client.find_endpoint(b"w\nbegin");
-            watch.line_soon()
-        });
-        let judge = Judge::new("events.schema.json");
-        let first = judge.check(&number);
-        assert_eq!(
-            (&first["what"], &first["label"]),
-            (&"missed".into(), &"w\nbegin".into())
-        );
-
-        let other = save_plain(&mut client, b"other");
-        let connection = save_plain(&mut client, b"w\ne");
-        let found = client.find_endpoint(b"w\ne").expect("asked");
-        drop(found.expect("it is there"));
-        let closed = save_plain(&mut client, b"w\nc");
-        closed.far_closes();
-        let mut told = Vec::new();
-        while told.len() < 4 {
-            let event = judge.check(&watch.line());
-            if event["label"] != "w\nbegin" {
-                let name = |key: &str| event[key].as_str().expect("text").to_owned();
-                told.push((name("what"), name("label")));
-            }
-        }
-        let wanted = [
-            ("saved", "w\ne"),
-            ("taken", "w\ne"),
-            ("saved", "w\nc"),
-            ("closed", "w\nc"),
-        ];
-        let wanted = wanted.map(|(what, label)| (what.to_owned(), label.to_owned()));
-        assert_eq!(told, wanted);
-        drop((other, connection));
-    }
-}
-
-#[test]
-fn watch_shows_only_what_is_wanted_and_ends_in_time() {
-    let cache = Cache::scached();
-    let mut watch = Watch::start(&cache, &["--only", "saved,spoke", "--count", "2"]);
-    let mut client = cache.client();
-    let mut kept = Vec::new();
-    let line = until("it watches", || {
-        let _ = client.find_endpoint(b"e");
-        kept.push(save_plain(&mut client, b"e\nf"));
-        watch.line_soon()
-    });
-    let words: Vec<&str> = line.split_whitespace().collect();
-    assert_eq!(words[1..], ["saved", "e", "f"], "{line}");
-    let clock: Vec<&str> = words[0].split([':', '.']).collect();
-    let lengths: Vec<usize> = clock.iter().map(|part| part.len()).collect();
-    assert_eq!(lengths, [2, 2, 2, 3], "{line}");
-    kept.push(save_plain(&mut client, b"e\nf"));
-    watch.line();
-    assert_eq!(watch.child.wait().expect("it ends").code(), Some(0));
-    assert_eq!(
-        cache.lines(&["watch", "--for", "300ms", "--only", "cleared"]),
-        [""; 0]
-    );
-    let refused = cache.ask(&["watch", "--only", "nothing"]);
-    assert_eq!(refused.status, Some(64), "{refused:?}");
-    assert!(refused.err.contains("client_dropped"), "{refused:?}");
-}
-
-#[test]
 fn a_reader_that_goes_is_no_failure() {
     let cache = Cache::scached();
     let mut client = cache.client();
@@ -366,55 +294,12 @@ fn a_reader_that_goes_is_no_failure() {
     drop(kept);
 }
 
-/// A `scachectl watch` at work.
-struct Watch {
-    child: Child,
-    lines: std::sync::mpsc::Receiver<String>,
-}
-
-impl Watch {
-    fn start(cache: &Cache, arguments: &[&str]) -> Self {
-        let mut child = cache
-            .command(&[&["watch"], arguments].concat())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("scachectl");
-        let (tell, told) = std::sync::mpsc::channel();
-        let read = lines(&mut child);
-        std::thread::spawn(move || {
-            for line in read.map_while(Result::ok) {
-                if tell.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { child, lines: told }
-    }
-
-    /// The next line, if there is one within a moment.
-    fn line_soon(&self) -> Option<String> {
-        self.lines.recv_timeout(Duration::from_millis(50)).ok()
-    }
-
-    fn line(&mut self) -> String {
-        let line = self.lines.recv_timeout(scache_tests::wire::DEADLINE);
-        line.expect("another line")
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
+pub fn lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
     BufReader::new(child.stdout.take().expect("its standard output")).lines()
 }
 
 /// Saves a connection without a destination. The far end is the test's.
-fn save_plain(client: &mut Client, endpoint: &[u8]) -> Connection {
+pub fn save_plain(client: &mut Client, endpoint: &[u8]) -> Connection {
     let mut connection = Connection::new();
     client
         .save_endpoint(TTL, endpoint, b"", &connection.near())

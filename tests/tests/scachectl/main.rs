@@ -4,4 +4,5 @@ mod caches;
 mod look;
 mod schemas;
 mod top;
+mod watch;
 mod wrong;

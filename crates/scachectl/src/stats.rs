@@ -138,14 +138,8 @@ fn summary(stats: &Stats, path: &Path) -> Vec<String> {
             "hit rate      {} of {} (by destination {}, by endpoint {})",
             per_cent(hits, all),
             number(all),
-            per_cent(
-                stats.destination_hits,
-                stats.destination_hits + stats.destination_misses
-            ),
-            per_cent(
-                stats.endpoint_hits,
-                stats.endpoint_hits + stats.endpoint_misses
-            ),
+            rate(stats.destination_hits, stats.destination_misses),
+            rate(stats.endpoint_hits, stats.endpoint_misses),
         ),
         format!(
             "service time  half in {} µs, 99 % in {} µs",
@@ -167,6 +161,11 @@ fn summary(stats: &Stats, path: &Path) -> Vec<String> {
     ]
 }
 
+/// The share of the hits in all.
+pub(crate) fn rate(hits: u64, misses: u64) -> String {
+    per_cent(hits, hits.saturating_add(misses))
+}
+
 /// How often something was looked for, by destination or endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lookups {
@@ -176,10 +175,13 @@ pub(crate) struct Lookups {
 
 impl Lookups {
     pub(crate) fn of(stats: &Stats) -> Self {
-        let hits = stats.destination_hits + stats.endpoint_hits;
+        let hits = stats.destination_hits.saturating_add(stats.endpoint_hits);
+        let misses = stats
+            .destination_misses
+            .saturating_add(stats.endpoint_misses);
         Self {
             hits,
-            all: hits + stats.destination_misses + stats.endpoint_misses,
+            all: hits.saturating_add(misses),
         }
     }
 

@@ -8,6 +8,8 @@ mod keys;
 mod model;
 mod screen;
 mod terminal;
+#[cfg(test)]
+mod tests;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -61,10 +63,15 @@ impl Arguments {
 
 fn show(mut model: Model, feed: &Feed) -> Result<ExitCode, Failure> {
     let mut screen = Screen::open()?;
+    let mut is_drawn = false;
     loop {
-        screen.draw(|frame| screen::draw(frame, &mut model))?;
-        match screen.input()? {
-            Input::Nothing => {}
+        if !is_drawn {
+            screen.draw(|frame| screen::draw(frame, &mut model))?;
+        }
+        let input = screen.input()?;
+        is_drawn = matches!(input, Input::Nothing);
+        match input {
+            Input::Nothing | Input::Resized => {}
             Input::Key(key) => match keys::press(&mut model, key) {
                 Outcome::Nothing => {}
                 Outcome::Ask(wish) => feed.ask(wish),
@@ -77,6 +84,7 @@ fn show(mut model: Model, feed: &Feed) -> Result<ExitCode, Failure> {
         }
         for news in feed.news()? {
             model.take(news);
+            is_drawn = false;
         }
     }
 }

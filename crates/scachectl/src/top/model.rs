@@ -276,14 +276,18 @@ impl Rates {
             lookups: per_second(lookups.all, elapsed),
             saves: more(|stats| stats.connections_saved),
             losses: more(|stats| {
-                stats.connections_expired
-                    + stats.evicted_connection_limit
-                    + stats.evicted_endpoint_limit
-                    + stats.evicted_byte_limit
-                    + stats.evicted_descriptors
-                    + stats.dropped_closed
-                    + stats.dropped_reset
-                    + stats.dropped_spoke
+                [
+                    stats.connections_expired,
+                    stats.evicted_connection_limit,
+                    stats.evicted_endpoint_limit,
+                    stats.evicted_byte_limit,
+                    stats.evicted_descriptors,
+                    stats.dropped_closed,
+                    stats.dropped_reset,
+                    stats.dropped_spoke,
+                ]
+                .into_iter()
+                .fold(0, u64::saturating_add)
             }),
             hit_rate: (lookups.all > 0).then(|| 100.0 * lookups.hits as f64 / lookups.all as f64),
         }

@@ -17,7 +17,7 @@ use super::model::{Destination, Event, Mode, Model, Sort};
 use super::{SMALLEST, too_small};
 use crate::figures::{number, per_cent, time};
 use crate::labels::{printable, shown};
-use crate::stats::{Lookups, quantile};
+use crate::stats::{Lookups, quantile, rate};
 use crate::watch::{clock, name};
 
 /// Height of the graph and the numbers beside it, with their borders.
@@ -224,7 +224,7 @@ fn row(destination: &Destination) -> Row<'_> {
         format!("{:.1}", destination.rate),
         entry.hits.to_string(),
         entry.misses.to_string(),
-        per_cent(entry.hits, entry.hits.saturating_add(entry.misses)),
+        rate(entry.hits, entry.misses),
         entry.cached.to_string(),
     ];
     let numbers = numbers.map(|text| Cell::new(Line::from(text).right_aligned()));

@@ -30,8 +30,10 @@ pub(super) struct Screen {
 /// What came from outside.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// Nothing for a while, or what changes the size.
+    /// Nothing for a while.
     Nothing,
+    /// The size is another one.
+    Resized,
     /// A key was pressed.
     Key(KeyEvent),
     /// The program is to end by this signal.
@@ -91,6 +93,7 @@ impl Screen {
         }
         Ok(match event::read().map_err(failed)? {
             Event::Key(key) if key.kind != KeyEventKind::Release => Input::Key(key),
+            Event::Resize(..) => Input::Resized,
             _ => Input::Nothing,
         })
     }

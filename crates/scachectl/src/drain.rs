@@ -8,7 +8,7 @@ use std::time::Duration;
 use scache_client::Client;
 
 use crate::cache::Cache;
-use crate::failure::Failure;
+use crate::failure::{Failure, Status};
 use crate::output::{Output, Stop, finish};
 
 /// Keep nothing new.
@@ -45,11 +45,28 @@ impl Arguments {
         })?;
         output.flush()?;
         if self.wait {
-            while cache.ask(Client::stats)?.connections > 0 {
-                sleep(PAUSE);
-            }
+            wait(&mut cache)?;
             output.line("empty: no connection is cached")?;
         }
         Ok(output)
+    }
+}
+
+fn wait(cache: &mut Cache) -> Result<(), Failure> {
+    loop {
+        let stats = cache.ask(Client::stats)?;
+        if stats.draining == 0 {
+            return Err(Failure::new(
+                Status::Temporary,
+                format!(
+                    "{} does not drain any more: it was restarted, or somebody ended it; drain again",
+                    cache.path().display()
+                ),
+            ));
+        }
+        if stats.connections == 0 {
+            return Ok(());
+        }
+        sleep(PAUSE);
     }
 }

@@ -47,15 +47,15 @@ impl Cache {
 
     /// On its own.
     pub fn scached() -> Self {
-        Self::scached_with_mode("0600")
+        Self::scached_with(&[])
     }
 
-    /// On its own, at a socket of this mode.
-    pub fn scached_with_mode(mode: &str) -> Self {
+    /// On its own, with these options.
+    pub fn scached_with(arguments: &[&str]) -> Self {
         let directory = TempDir::with_prefix("scachectl-").expect("a directory");
         let all = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(directory.path(), all).expect("set the mode");
-        let (child, screen) = scached(&directory.path().join("socket"), &["--mode", mode]);
+        let (child, screen) = scached(&directory.path().join("socket"), arguments);
         Self::Scached(Scached {
             child,
             directory,

@@ -7,7 +7,7 @@ use scache_client::{Client, Save};
 use scache_tests::wire::Connection;
 use serde_json::Value;
 
-use crate::caches::{Cache, TTL};
+use crate::caches::{Cache, Said, TTL};
 use crate::schemas::Judge;
 
 /// Labels of the fields that Postfix makes them of.
@@ -268,6 +268,24 @@ fn drain_keeps_nothing_new_until_it_is_off() {
         let found = cache.client().find_endpoint(b"after").expect("asked");
         assert!(after[0].check(&found.expect("it is there").connection));
     }
+}
+
+#[test]
+fn who_waits_is_told_that_the_cache_drains_no_more() {
+    let cache = Cache::scached();
+    let kept = cache.save("d", "e", 1);
+    let mut waiting = cache
+        .command(&["drain", "--wait"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("scachectl");
+    let first = lines(&mut waiting).next().expect("a line").expect("text");
+    assert!(first.starts_with("draining"), "{first}");
+    cache.lines(&["drain", "--off"]);
+    let said = Said::of(&waiting.wait_with_output().expect("it ends"));
+    said.assert_failed(75, &["drain again"]);
+    drop(kept);
 }
 
 #[test]

@@ -79,13 +79,16 @@ fn somebody_elses_server_is_not_taken_for_a_cache() {
 
 #[test]
 fn who_may_not_is_told_so() {
-    let cache = Cache::scached_with_mode("0666");
+    let cache = Cache::scached_with(&["--mode", "0666"]);
     for arguments in [&["purge", "--all"][..], &["drain"]] {
         let said = cache.ask_as_another_user(arguments);
         said.assert_failed(77, &["root"]);
     }
     let said = cache.ask_as_another_user(&["stats"]);
     assert_eq!(said.status, Some(0), "{said:?}");
+    let nobody = ["--mode", "0666", "--allow-user", "65534"];
+    let said = Cache::scached_with(&nobody).ask_as_another_user(&["stats"]);
+    said.assert_failed(69, &["closes the connection", "--allow-user"]);
     let closed = Cache::scached();
     for arguments in COMMANDS {
         closed

@@ -4,7 +4,7 @@ use std::io::{self, Stdout};
 use std::panic;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ratatui::backend::CrosstermBackend;
@@ -63,6 +63,7 @@ impl Screen {
             restore();
             before(info);
         }));
+        IS_TAKEN.store(true, Ordering::Relaxed);
         enable_raw_mode().map_err(failed)?;
         let screen = execute!(io::stdout(), EnterAlternateScreen)
             .and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())))
@@ -116,8 +117,14 @@ pub(super) fn die_of(signal: i32) -> Result<ExitCode, Failure> {
     Ok(ExitCode::FAILURE)
 }
 
+/// Whether the terminal is ours now. What leaves the screen twice writes over what was said in between.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
 /// As it was. What cannot be written to a terminal that is gone does not matter any more.
 fn restore() {
+    if !IS_TAKEN.swap(false, Ordering::Relaxed) {
+        return;
+    }
     let _ = disable_raw_mode();
     let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
 }

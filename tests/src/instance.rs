@@ -265,11 +265,17 @@ impl Instance {
     /// The process number of scache(8), if it runs: the one that master(8) knows of.
     #[must_use]
     pub fn scache(&self) -> Option<u32> {
+        self.service_process("scache")
+    }
+
+    /// The same of a service with another program.
+    #[must_use]
+    pub fn service_process(&self, program: &str) -> Option<u32> {
         let processes = self.processes();
-        let scache = processes
+        let process = processes
             .iter()
-            .find(|process| process.name == "scache" && process.parent == self.master.id())?;
-        Some(scache.number)
+            .find(|process| process.name == program && process.parent == self.master.id())?;
+        Some(process.number)
     }
 
     /// Kills scache(8) with SIGKILL, if it runs.
@@ -400,8 +406,29 @@ impl Instance {
         }
     }
 
-    fn configuration(&self) -> PathBuf {
+    /// Where its main.cf and master.cf are.
+    #[must_use]
+    pub fn configuration(&self) -> PathBuf {
         self.directory.path().join("etc")
+    }
+
+    /// Where its daemons are: links to those of the package.
+    #[must_use]
+    pub fn daemons(&self) -> PathBuf {
+        self.directory.path().join("daemon")
+    }
+
+    /// A command in whose PATH the package's commands are. It has to be told which instance this is.
+    #[must_use]
+    pub fn administration(&self, program: &Path) -> Command {
+        let stock = Stock::locate();
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", format!("{}:{PATH}", stock.command("").display()))
+            .env("LD_LIBRARY_PATH", stock.library_path())
+            .stdin(Stdio::null());
+        command
     }
 }
 

@@ -3,15 +3,19 @@
 //! The library is the equipment: the package, a stand-in for master(8), a client that can misbehave.
 //! The tests themselves are in `tests/`.
 
+pub mod chromium;
 mod debian;
 pub mod exchange;
 pub mod fake_master;
+pub mod http;
 pub mod instance;
 pub mod maillog;
 pub mod openssl;
 mod private_dev;
 pub mod process;
+pub mod prometheus;
 pub mod redis;
+pub mod smtp_sink;
 pub mod stock;
 pub mod tmux;
 pub mod wire;

@@ -5,8 +5,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::bench;
+use crate::connect;
+use crate::exporter::Exporter;
 use crate::failure::Failure;
-use crate::{drain, list, purge, socket, stats, top, watch};
+use crate::{drain, list, postfix, purge, socket, stats, top, watch};
 
 /// Look into a shared connection cache, measure it, use it, install it into Postfix.
 #[derive(Debug, Parser)]
@@ -29,6 +32,11 @@ enum Command {
     Watch(watch::Arguments),
     Purge(purge::Arguments),
     Drain(drain::Arguments),
+    Bench(bench::Bench),
+    Connect(connect::Connect),
+    Exporter(Exporter),
+    /// Installs scache into Postfix, tells which one serves, takes it out again
+    Postfix(postfix::Options),
 }
 
 impl Options {
@@ -37,22 +45,22 @@ impl Options {
     /// # Errors
     /// In one line, what to do about it.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
-        let socket = self.socket()?;
-        match self.command {
-            Command::Stats(arguments) => arguments.run(socket),
-            Command::List(arguments) => arguments.run(socket),
-            Command::Top(arguments) => arguments.run(socket),
-            Command::Watch(arguments) => arguments.run(socket),
-            Command::Purge(arguments) => arguments.run(socket),
-            Command::Drain(arguments) => arguments.run(socket),
-        }
-    }
-
-    /// The socket that was named, or else the first that is there.
-    fn socket(&self) -> Result<PathBuf, Failure> {
-        match &self.socket {
-            Some(path) => Ok(path.clone()),
+        // The socket that was named, or else the first that is there.
+        let socket = || match self.socket {
+            Some(path) => Ok(path),
             None => socket::find(),
+        };
+        match self.command {
+            Command::Stats(arguments) => arguments.run(socket()?),
+            Command::List(arguments) => arguments.run(socket()?),
+            Command::Top(arguments) => arguments.run(socket()?),
+            Command::Watch(arguments) => arguments.run(socket()?),
+            Command::Purge(arguments) => arguments.run(socket()?),
+            Command::Drain(arguments) => arguments.run(socket()?),
+            Command::Bench(bench) => bench.run(&socket()?),
+            Command::Connect(connect) => connect.run(socket),
+            Command::Exporter(exporter) => exporter.run(&socket()?),
+            Command::Postfix(options) => options.run(),
         }
     }
 }

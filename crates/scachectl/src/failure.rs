@@ -13,7 +13,6 @@ pub(crate) struct Failure {
 /// The statuses of sysexits(3) that are in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[expect(dead_code, reason = "the commands to come")]
 pub(crate) enum Status {
     /// 64: the command line makes no sense, or cannot be followed here.
     Usage = 64,
@@ -47,6 +46,14 @@ impl Failure {
         Self {
             status,
             message: message.into(),
+        }
+    }
+
+    /// The same with more to say about it.
+    pub(crate) fn and(self, more: impl fmt::Display) -> Self {
+        Self {
+            message: format!("{}; {more}", self.message),
+            ..self
         }
     }
 

@@ -1,18 +1,23 @@
 //! scachectl(1): a connection cache seen from outside. All that it knows it asks of the daemon, as any
 //! other client.
 
+mod bench;
 mod cache;
 mod command_line;
+mod connect;
 mod drain;
 mod events;
+mod exporter;
 mod failure;
 mod figures;
 mod labels;
 mod list;
 mod output;
+mod postfix;
 mod purge;
 mod socket;
 mod stats;
+mod time;
 mod top;
 mod watch;
 

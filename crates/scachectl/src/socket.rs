@@ -1,5 +1,6 @@
 //! Where the cache listens, if nobody says so.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -23,6 +24,35 @@ pub(crate) fn find() -> Result<PathBuf, Failure> {
             tried.join(", ")
         ),
     ))
+}
+
+/// Why the socket at `path` cannot be used, by what connect(2) said, and what to do.
+pub(crate) fn failure(path: &Path, error: &io::Error) -> Failure {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => Failure::new(
+            Status::Unavailable,
+            format!(
+                "there is no socket {path}: start the cache, or name another one with --socket"
+            ),
+        ),
+        io::ErrorKind::ConnectionRefused => Failure::new(
+            Status::Unavailable,
+            format!(
+                "nobody listens at {path}: start the cache, or name another socket with --socket"
+            ),
+        ),
+        io::ErrorKind::PermissionDenied => Failure::new(
+            Status::NoPermission,
+            format!(
+                "not allowed to use {path}: be its owner or root (scached: --mode, --allow-user)"
+            ),
+        ),
+        _ => Failure::new(
+            Status::Unavailable,
+            format!("cannot connect to {path}: {error}"),
+        ),
+    }
 }
 
 /// Where a scached listens that was not told where: the same places in the same order as its `--socket`.

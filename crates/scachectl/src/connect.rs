@@ -1,0 +1,282 @@
+//! `scachectl connect`: a program and a connection, in the manner of ucspi-tcp's tcpclient(1), which may be one that
+//! another process left in the cache, and is left there for the next one.
+//!
+//! It knows nothing of what is spoken over the connection: whether that can go on with somebody else is said by the
+//! program, which ends with 0. A cache that is away costs a connection, never an error.
+
+mod environment;
+mod program;
+mod target;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use scache_client::{Checkout, Pool};
+use scache_sys::sockets::{self, Until};
+
+use self::program::Program;
+use self::target::{Candidate, Target};
+use crate::failure::{Failure, Status};
+use crate::time;
+
+/// How long the cache may take to answer: it is there to save time.
+const CACHE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What is known of a connection from one use to the next.
+const REUSE_COUNT: &str = "reuse_count=";
+
+/// Run a program with a connection: a cached one if there is one, else a new one.
+///
+/// The program reads from descriptor 6 and writes to descriptor 7, as with tcpclient(1). SCACHE_REUSED in its
+/// environment says how often the connection was used before: 0 for a new one. When the program ends with 0 the
+/// connection is left in the cache for the next one; otherwise it is closed. The exit status is the program's.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Connect {
+    // Not as a comment for rustdoc, which takes brackets for links; likewise below.
+    #[arg(
+        value_name = "HOST:PORT",
+        help = "Where to connect to: HOST:PORT, [IPV6]:PORT or unix:/PATH"
+    )]
+    target: Target,
+
+    /// The program and its arguments
+    #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
+    program: Vec<OsString>,
+
+    /// The first field of the names in the cache. What cannot take over one another's connections, such as different
+    /// users, needs different ones [default: tcp, or unix]
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+
+    /// The destination's whole name in the cache [default: SERVICE, newline, HOST:PORT]
+    #[arg(long, value_name = "LABEL")]
+    destination: Option<String>,
+
+    #[arg(
+        long,
+        value_name = "LABEL",
+        help = "The endpoint's whole name in the cache, for all addresses [default: SERVICE, newline, [IP]:PORT]"
+    )]
+    endpoint: Option<String>,
+
+    /// How long the connection may wait in the cache for the next program
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time::parse)]
+    ttl: Duration,
+
+    /// How long each address is tried
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = time::parse)]
+    timeout: Duration,
+
+    /// Neither take a connection from the cache nor leave one there
+    #[arg(long)]
+    no_cache: bool,
+
+    /// Say on standard error what is done, and what is wrong with the cache
+    #[arg(long, short)]
+    verbose: bool,
+}
+
+/// A connection, and how it was had.
+enum Connection {
+    /// It can be left in the cache.
+    Pooled(Checkout<OwnedFd>),
+    /// It is closed in the end.
+    Single(OwnedFd),
+}
+
+impl Connect {
+    /// Connects, runs the program, and puts the connection back. `socket` looks for the cache.
+    pub(crate) fn run(
+        &self,
+        socket: impl FnOnce() -> Result<PathBuf, Failure>,
+    ) -> Result<ExitCode, Failure> {
+        let candidates = self
+            .target
+            .candidates(&self.service(), self.endpoint.as_deref())?;
+        let pool = self.pool(socket);
+        let connection = self.connect(pool.as_ref(), &candidates)?;
+        let reused = connection.reused();
+        if reused > 0 {
+            self.note(|| format!("a connection that was used before ({reused}×)"));
+        }
+        let mut program = Program::new(&self.program, connection.descriptor())?;
+        environment::set(&mut program, &self.target, connection.descriptor(), reused);
+        let status = match program.run() {
+            Ok(status) => status,
+            Err(failure) => {
+                // Nobody has touched it. A new one has perhaps something to say first, which the next one
+                // would not expect.
+                if reused > 0 {
+                    self.put_back(connection, reused);
+                }
+                return Err(failure);
+            }
+        };
+        if status == 0 {
+            self.put_back(connection, reused + 1);
+        }
+        Ok(ExitCode::from(status))
+    }
+
+    fn service(&self) -> String {
+        let service = self.service.as_deref();
+        service.unwrap_or_else(|| self.target.service()).to_owned()
+    }
+
+    fn pool(&self, socket: impl FnOnce() -> Result<PathBuf, Failure>) -> Option<Pool> {
+        if self.no_cache {
+            return None;
+        }
+        match socket() {
+            Ok(path) => {
+                let verbose = self.verbose;
+                let pool = Pool::new(path).with_timeout(CACHE_TIMEOUT);
+                Some(pool.on_error(move |error| {
+                    if verbose {
+                        say(&with_source(error));
+                    }
+                }))
+            }
+            Err(failure) => {
+                self.note(|| failure.to_string());
+                None
+            }
+        }
+    }
+
+    fn connect(
+        &self,
+        pool: Option<&Pool>,
+        candidates: &[Candidate],
+    ) -> Result<Connection, Failure> {
+        let mut failed = Vec::new();
+        let mut connect = |candidate: &Candidate| {
+            self.note(|| format!("connecting to {candidate}"));
+            candidate.connect(self.timeout).inspect_err(|error| {
+                failed.push(format!("{candidate}: {error}"));
+            })
+        };
+        let connection = match pool {
+            Some(pool) => {
+                let destination = self
+                    .destination
+                    .clone()
+                    .unwrap_or_else(|| format!("{}\n{}", self.service(), self.target));
+                pool.checkout(destination.as_bytes(), candidates, &mut connect)
+                    .ok()
+                    .map(Connection::Pooled)
+            }
+            None => candidates
+                .iter()
+                .find_map(|candidate| connect(candidate).ok())
+                .map(Connection::Single),
+        };
+        connection.ok_or_else(|| {
+            Failure::new(
+                Status::Unavailable,
+                format!("cannot connect to {} ({})", self.target, failed.join("; ")),
+            )
+        })
+    }
+
+    /// Leaves a connection that can be used again in the cache.
+    fn put_back(&self, connection: Connection, uses: u64) {
+        let Connection::Pooled(connection) = connection else {
+            return;
+        };
+        // What can be read now is the end, or an answer that the next one would take for that to a question of
+        // its own.
+        match sockets::wait(connection.as_fd(), Until::Readable, Duration::ZERO) {
+            Ok(false) => {
+                let property = format!("{REUSE_COUNT}{uses}\n");
+                let kept = connection.release_with(self.ttl, b"", property.as_bytes());
+                self.note(|| match kept {
+                    true => "left the connection in the cache".to_owned(),
+                    false => "closed the connection: the cache does not have it".to_owned(),
+                });
+            }
+            Ok(true) | Err(_) => {
+                self.note(|| {
+                    "closed the connection: its peer has closed it or has said more".to_owned()
+                });
+            }
+        }
+    }
+
+    fn note(&self, text: impl FnOnce() -> String) {
+        if self.verbose {
+            say(&text());
+        }
+    }
+}
+
+impl Connection {
+    fn descriptor(&self) -> &OwnedFd {
+        match self {
+            Self::Pooled(connection) => connection,
+            Self::Single(connection) => connection,
+        }
+    }
+
+    /// How often it was used before.
+    fn reused(&self) -> u64 {
+        let Self::Pooled(connection) = self else {
+            return 0;
+        };
+        connection
+            .reused()
+            .map_or(0, |properties| uses(&properties.connection))
+    }
+}
+
+/// What a property says of how often its connection was used: once at least, whoever saved it.
+fn uses(property: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(property);
+    text.lines()
+        .find_map(|line| line.strip_prefix(REUSE_COUNT)?.parse().ok())
+        .map_or(1, |uses: u64| uses.max(1))
+}
+
+fn say(text: &str) {
+    eprintln!("scachectl: {text}");
+}
+
+/// An error of the cache with what is behind it.
+fn with_source(error: &scache_client::Error) -> String {
+    let source: Option<&dyn std::error::Error> = std::error::Error::source(error);
+    match source {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// What went wrong with a descriptor that is there.
+fn descriptor_failure(error: &io::Error) -> Failure {
+    Failure::new(
+        Status::System,
+        format!("cannot hand a connection to a program: {error}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cached_connection_was_used_at_least_once() {
+        for (property, count) in [
+            (&b""[..], 1),
+            (b"reuse_count=0\n", 1),
+            (b"reuse_count=7\n", 7),
+            (b"tls_level=0\nreuse_count=24\n", 24),
+            (b"reuse_count=many\n", 1),
+            (b"\xff\xfe", 1),
+        ] {
+            assert_eq!(uses(property), count, "{}", property.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Which process serves, by what /proc says. A socket tells who made it, which is master(8), and not who answers.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// A process of a service.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) number: u32,
+    /// Where its program is, as the kernel tells.
+    pub(super) program: PathBuf,
+    file: (u64, u64),
+}
+
+/// What serves.
+#[derive(Debug)]
+pub(super) enum Service {
+    /// This process.
+    Process(Process),
+    /// None at the moment: master(8) starts one when somebody connects.
+    None,
+    /// That cannot be seen from here.
+    Hidden,
+}
+
+impl Process {
+    /// Whether it runs this file, and not one that had the name before.
+    pub(super) fn runs(&self, file: &Path) -> bool {
+        identity(file) == Some(self.file)
+    }
+}
+
+/// The process that master(8) has started for a service.
+pub(super) fn find(master: u32, service: &str) -> Service {
+    if fs::read(format!("/proc/{master}/stat")).is_err() {
+        return Service::Hidden;
+    }
+    let serves = |number: &u32| {
+        parent(*number) == Some(master)
+            && fs::read(format!("/proc/{number}/cmdline"))
+                .is_ok_and(|line| says_name(&line, service))
+    };
+    let process = processes().filter(serves).find_map(|number| {
+        let link = PathBuf::from(format!("/proc/{number}/exe"));
+        Some(Process {
+            number,
+            program: fs::read_link(&link).ok()?,
+            file: identity(&link)?,
+        })
+    });
+    process.map_or(Service::None, Service::Process)
+}
+
+/// A process that runs this file, whoever started it.
+pub(super) fn running(file: &Path) -> Option<u32> {
+    let file = identity(file)?;
+    processes().find(|number| identity(Path::new(&format!("/proc/{number}/exe"))) == Some(file))
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn identity(file: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(file).ok()?;
+    Some((metadata.dev(), metadata.ino()))
+}
+
+fn parent(number: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{number}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat).into_owned();
+    // Behind the program's name, which may contain anything: state, parent.
+    stat.rsplit_once(')')?
+        .1
+        .split_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
+}
+
+/// Whether a command line is one that master(8) makes for a service: it names the service only when the program has
+/// another name.
+fn says_name(line: &[u8], service: &str) -> bool {
+    let mut words = line.split(|byte| *byte == 0);
+    let program = words.next().unwrap_or_default();
+    let program = program.rsplit(|byte| *byte == b'/').next();
+    let mut named = words.skip_while(|word| *word != b"-n").skip(1);
+    named.next().or(program) == Some(service.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says_name;
+
+    #[test]
+    fn a_service_is_known_by_its_command_line() {
+        for (line, service, is) in [
+            (b"scache\0-l\0-t\0unix\0-u\0".as_slice(), "scache", true),
+            (b"/usr/sbin/scache\0-l\0", "scache", true),
+            (b"scache-rs\0-n\0scache\0-t\0unix\0", "scache", true),
+            (b"scache\0-n\0other\0", "scache", false),
+            (b"scache\0-n\0other\0", "other", true),
+            (b"smtp\0-t\0unix\0-u\0", "scache", false),
+            (b"", "scache", false),
+        ] {
+            assert_eq!(says_name(line, service), is, "{line:?}");
+        }
+    }
+}

@@ -95,7 +95,9 @@ impl Observers {
                 sleep(INTERVAL);
             }
         });
-        top.wait_for("the screen of top", |screen| screen.contains("scachectl top") || screen.contains("HIT"));
+        top.wait_for("the screen of top", |screen| {
+            screen.contains("scachectl top") || screen.contains("HIT")
+        });
         Self {
             _top: top,
             exporter,

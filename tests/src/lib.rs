@@ -17,4 +17,5 @@ pub mod prometheus;
 pub mod redis;
 pub mod smtp_sink;
 pub mod stock;
+pub mod tmux;
 pub mod wire;

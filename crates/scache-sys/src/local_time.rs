@@ -6,11 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A moment in local time. Displayed as log lines begin: `Nov  4 09:05:00`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LocalTime {
+    year: i32,
     month: usize,
     day: i32,
     hour: i32,
     minute: i32,
     second: i32,
+    /// East of Greenwich.
+    offset_seconds: i64,
 }
 
 const MONTHS: [&str; 12] = [
@@ -43,22 +46,42 @@ impl From<SystemTime> for LocalTime {
             fields.assume_init()
         };
         Self {
+            year: fields.tm_year.saturating_add(1900),
             month: usize::try_from(fields.tm_mon).unwrap_or(0) % 12,
             day: fields.tm_mday,
             hour: fields.tm_hour,
             minute: fields.tm_min,
             second: fields.tm_sec,
+            offset_seconds: fields.tm_gmtoff,
         }
+    }
+}
+
+impl LocalTime {
+    /// The time of day: `09:05:00`.
+    pub fn clock(&self) -> String {
+        format!("{:02}:{:02}:{:02}", self.hour, self.minute, self.second)
+    }
+
+    /// The moment as RFC 3339 has it, with these milliseconds: `2026-11-04T09:05:00.123+01:00`.
+    pub fn rfc3339(&self, milliseconds: u32) -> String {
+        let sign = if self.offset_seconds < 0 { '-' } else { '+' };
+        let minutes = self.offset_seconds.unsigned_abs() / 60;
+        format!(
+            "{:04}-{:02}-{:02}T{}.{milliseconds:03}{sign}{:02}:{:02}",
+            self.year,
+            self.month + 1,
+            self.day,
+            self.clock(),
+            minutes / 60,
+            minutes % 60
+        )
     }
 }
 
 impl fmt::Display for LocalTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {:>2} {:02}:{:02}:{:02}",
-            MONTHS[self.month], self.day, self.hour, self.minute, self.second
-        )
+        write!(f, "{} {:>2} {}", MONTHS[self.month], self.day, self.clock())
     }
 }
 
@@ -70,13 +93,16 @@ mod tests {
     #[test]
     fn a_day_is_padded_with_a_space() {
         let time = LocalTime {
+            year: 2026,
             month: 10,
             day: 4,
             hour: 9,
             minute: 5,
             second: 0,
+            offset_seconds: -12_600,
         };
         assert_eq!(time.to_string(), "Nov  4 09:05:00");
+        assert_eq!(time.rfc3339(7), "2026-11-04T09:05:00.007-03:30");
     }
 
     #[test]

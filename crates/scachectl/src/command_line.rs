@@ -9,7 +9,7 @@ use crate::bench;
 use crate::connect;
 use crate::exporter::Exporter;
 use crate::failure::Failure;
-use crate::{postfix, socket};
+use crate::{drain, list, postfix, purge, socket, stats, top, watch};
 
 /// Look into a shared connection cache, measure it, use it, install it into Postfix.
 #[derive(Debug, Parser)]
@@ -26,6 +26,12 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Stats(stats::Arguments),
+    List(list::Arguments),
+    Top(top::Arguments),
+    Watch(watch::Arguments),
+    Purge(purge::Arguments),
+    Drain(drain::Arguments),
     Bench(bench::Bench),
     Connect(connect::Connect),
     Exporter(Exporter),
@@ -45,6 +51,12 @@ impl Options {
             None => socket::find(),
         };
         match self.command {
+            Command::Stats(arguments) => arguments.run(socket()?),
+            Command::List(arguments) => arguments.run(socket()?),
+            Command::Top(arguments) => arguments.run(socket()?),
+            Command::Watch(arguments) => arguments.run(socket()?),
+            Command::Purge(arguments) => arguments.run(socket()?),
+            Command::Drain(arguments) => arguments.run(socket()?),
             Command::Bench(bench) => bench.run(&socket()?),
             Command::Connect(connect) => connect.run(socket),
             Command::Exporter(exporter) => exporter.run(&socket()?),

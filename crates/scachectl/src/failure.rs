@@ -13,7 +13,6 @@ pub(crate) struct Failure {
 /// The statuses of sysexits(3) that are in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[expect(dead_code, reason = "the commands to come")]
 pub(crate) enum Status {
     /// 64: the command line makes no sense, or cannot be followed here.
     Usage = 64,
@@ -62,6 +61,17 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         eprintln!("scachectl: {self}");
         ExitCode::from(self.status as u8)
+    }
+}
+
+/// Tells what is wrong with the command line, or the help that was asked for. The status to end with.
+pub(crate) fn of_command_line(error: &clap::Error) -> ExitCode {
+    // Nobody is left to be told that it could not be told.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(Status::Usage as u8)
+    } else {
+        ExitCode::SUCCESS
     }
 }
 

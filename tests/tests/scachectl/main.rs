@@ -1,7 +1,13 @@
 //! `scachectl` as its users meet it: the real program, at the real servers.
 
 mod bench;
+mod caches;
 mod common;
 mod connect;
 mod examples;
+mod look;
 mod postfix;
+mod schemas;
+mod top;
+mod watch;
+mod wrong;

@@ -1,0 +1,144 @@
+//! The cache that is asked, and what to tell the user when it does not answer.
+
+use std::io::ErrorKind;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use scache_client::{Client, Error};
+
+use crate::failure::{Failure, Status};
+
+/// Longer than any cache takes that runs, and not too long for who waits.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A cache, by its socket.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    client: Client,
+    path: PathBuf,
+}
+
+impl Cache {
+    /// The cache that listens there. Nothing is connected yet.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self {
+            client: Client::new(&path).with_timeout(TIMEOUT),
+            path,
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Asks it for something.
+    ///
+    /// # Errors
+    /// As [`Cache::ask`], before it is told to the user.
+    pub(crate) fn try_ask<T>(
+        &mut self,
+        question: impl FnOnce(&mut Client) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        question(&mut self.client)
+    }
+
+    /// Asks it for something.
+    ///
+    /// # Errors
+    /// In one line, what to do about it.
+    pub(crate) fn ask<T>(
+        &mut self,
+        question: impl FnOnce(&mut Client) -> Result<T, Error>,
+    ) -> Result<T, Failure> {
+        self.try_ask(question)
+            .map_err(|error| failure(&error, &self.path))
+    }
+}
+
+/// Whether the cache may be back in a moment.
+pub(crate) fn is_away(error: &Error) -> bool {
+    matches!(error, Error::Connect { .. } | Error::Unanswered(_))
+}
+
+/// What to tell the user.
+pub(crate) fn failure(error: &Error, path: &Path) -> Failure {
+    let at = path.display();
+    let (status, message) = match error {
+        Error::Connect { source, .. } => return unreachable(source.kind(), source, path),
+        Error::Unanswered(source) => match source.kind() {
+            ErrorKind::TimedOut => (
+                Status::Unavailable,
+                format!(
+                    "{at} accepts, but does not answer: is it a connection cache, and does it run?"
+                ),
+            ),
+            ErrorKind::PermissionDenied => return unreachable(source.kind(), source, path),
+            _ => (
+                Status::Unavailable,
+                format!(
+                    "{at} closes the connection: is it a connection cache, and may this user use it (scached --allow-user)?"
+                ),
+            ),
+        },
+        Error::Unsupported => (
+            Status::Protocol,
+            format!(
+                "{at} answers as Postfix's own scache, or one too old to be looked into: only the statistics in its \
+                 log tell more; `scachectl postfix install` puts this one in its place"
+            ),
+        ),
+        Error::Protocol(_) => (
+            Status::Protocol,
+            format!(
+                "{at} is somebody else's: it does not answer as a connection cache; name another with --socket"
+            ),
+        ),
+        Error::Refused => (
+            Status::NoPermission,
+            format!(
+                "{at} refuses that to this user: it is for root and the user that the cache runs as"
+            ),
+        ),
+        Error::Value(error) => (Status::Usage, format!("that cannot be asked for: {error}")),
+        error => (Status::Unavailable, format!("{at}: {error}")),
+    };
+    Failure::new(status, message)
+}
+
+fn unreachable(kind: ErrorKind, source: &std::io::Error, path: &Path) -> Failure {
+    let at = path.display();
+    let is_socket = path
+        .metadata()
+        .map_or(true, |data| data.file_type().is_socket());
+    let (status, message) = match kind {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => (
+            Status::NoInput,
+            format!("there is no {at}: start the cache, or name its socket with --socket"),
+        ),
+        ErrorKind::PermissionDenied => (
+            Status::NoPermission,
+            format!(
+                "this user may not use {at}: run scachectl as root or as a user who may write to it"
+            ),
+        ),
+        _ if !is_socket => (
+            Status::NoInput,
+            format!("{at} is not a socket: name that of the cache with --socket"),
+        ),
+        ErrorKind::ConnectionRefused => (
+            Status::Unavailable,
+            format!("nobody listens at {at}: start the cache, or name its socket with --socket"),
+        ),
+        ErrorKind::InvalidInput | ErrorKind::InvalidFilename => (
+            Status::Usage,
+            format!("{at} cannot be the path of a socket: {source}"),
+        ),
+        _ => (
+            Status::Unavailable,
+            format!("cannot connect to {at}: {source}"),
+        ),
+    };
+    Failure::new(status, message)
+}

@@ -1,0 +1,327 @@
+//! `scachectl stats`: what a cache counts, as a table or as JSON.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use scache_client::administration::{Histogram, Stats};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::cache::Cache;
+use crate::failure::Failure;
+use crate::figures::{number, per_cent, time};
+use crate::labels::printable;
+use crate::output::{Output, Stop, finish};
+
+/// What the cache has counted since it started.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// One object in JSON, as docs/stats.schema.json describes it
+    #[arg(long, conflicts_with_all = ["all", "explain"])]
+    json: bool,
+
+    /// Also what is 0
+    #[arg(long)]
+    all: bool,
+
+    /// Say what each number is
+    #[arg(long)]
+    explain: bool,
+}
+
+impl Arguments {
+    pub(crate) fn run(&self, socket: PathBuf) -> Result<ExitCode, Failure> {
+        let mut cache = Cache::new(socket);
+        let stats = cache.ask(scache_client::Client::stats)?;
+        finish(self.write(&stats, cache.path()))
+    }
+
+    fn write(&self, stats: &Stats, path: &Path) -> Result<Output, Stop> {
+        let mut output = Output::new();
+        if self.json {
+            output.json(&Json(stats))?;
+        } else {
+            for line in summary(stats, path) {
+                output.line(&line)?;
+            }
+            for line in self.table(stats) {
+                output.line(&line)?;
+            }
+        }
+        Ok(output)
+    }
+
+    fn table(&self, stats: &Stats) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut pending = None;
+        for field in Stats::FIELDS {
+            if let Some(title) = title(field.name) {
+                pending = Some(title);
+            }
+            let value = stats.value(field);
+            if value == 0 && !self.all {
+                continue;
+            }
+            if let Some(title) = pending.take() {
+                lines.extend([String::new(), title.to_owned()]);
+            }
+            let line = format!("  {:<32} {:>13}", field.name, number(value));
+            lines.push(if self.explain {
+                format!("{line}  {}", field.help)
+            } else {
+                line
+            });
+        }
+        let mut has_title = false;
+        for distribution in Stats::DISTRIBUTIONS {
+            let histogram = stats.histogram(distribution);
+            if histogram.count() == 0 && !self.all {
+                continue;
+            }
+            if !std::mem::replace(&mut has_title, true) {
+                lines.push(String::new());
+                lines.push(format!(
+                    "{:<34} {:>13} {:>10} {:>10} {:>10}",
+                    "Distributions", "values", "mean", "half", "99 %"
+                ));
+            }
+            let line = format!(
+                "  {:<32} {:>13} {:>10} {:>10} {:>10}",
+                distribution.name,
+                number(histogram.count()),
+                mean(histogram),
+                quantile(histogram, 0.5),
+                quantile(histogram, 0.99),
+            );
+            lines.push(if self.explain {
+                format!("{line}  {}", distribution.help)
+            } else {
+                line
+            });
+        }
+        lines
+    }
+}
+
+/// The heading above a field, if one begins there. Fields are told in groups already.
+fn title(field: &str) -> Option<&'static str> {
+    Some(match field {
+        "uptime_seconds" => "Service",
+        "destination_hits" => "Looked for",
+        "connections" => "Cached",
+        "connections_saved" => "Saved",
+        "connections_expired" => "Let go of",
+        "goodbyes_said" => "Goodbyes",
+        "saves_refused_no_descriptor" => "Refused",
+        "clients" => "Clients",
+        "connections_handed_over" => "Handed over",
+        "descriptors" => "Descriptors",
+        _ => return None,
+    })
+}
+
+/// What one wants to know first.
+fn summary(stats: &Stats, path: &Path) -> Vec<String> {
+    let state = match stats.draining {
+        0 => "",
+        _ => ", draining: it keeps nothing new",
+    };
+    let Lookups { hits, all } = Lookups::of(stats);
+    vec![
+        format!(
+            "scache {} at {}: up {}{state}",
+            printable(&stats.version),
+            path.display(),
+            time(Duration::from_secs(stats.uptime_seconds))
+        ),
+        format!(
+            "hit rate      {} of {} (by destination {}, by endpoint {})",
+            per_cent(hits, all),
+            number(all),
+            rate(stats.destination_hits, stats.destination_misses),
+            rate(stats.endpoint_hits, stats.endpoint_misses),
+        ),
+        format!(
+            "service time  half in {} µs, 99 % in {} µs",
+            quantile(&stats.service_microseconds, 0.5),
+            quantile(&stats.service_microseconds, 0.99)
+        ),
+        format!(
+            "reuse         taken {} times, each the {}th time of its connection on average",
+            number(stats.taken_times.count()),
+            mean(&stats.taken_times)
+        ),
+        format!(
+            "room          {} of {} connections, {} of {} clients",
+            number(stats.connections),
+            number(stats.connection_limit),
+            number(stats.clients),
+            number(stats.client_limit)
+        ),
+    ]
+}
+
+/// The share of the hits in all.
+pub(crate) fn rate(hits: u64, misses: u64) -> String {
+    per_cent(hits, hits.saturating_add(misses))
+}
+
+/// How often something was looked for, by destination or endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lookups {
+    pub(crate) hits: u64,
+    pub(crate) all: u64,
+}
+
+impl Lookups {
+    pub(crate) fn of(stats: &Stats) -> Self {
+        let hits = stats.destination_hits.saturating_add(stats.endpoint_hits);
+        let misses = stats
+            .destination_misses
+            .saturating_add(stats.endpoint_misses);
+        Self {
+            hits,
+            all: hits.saturating_add(misses),
+        }
+    }
+
+    /// What came since an earlier look; nothing if that was at another process.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        match (
+            self.hits.checked_sub(earlier.hits),
+            self.all.checked_sub(earlier.all),
+        ) {
+            (Some(hits), Some(all)) => Self { hits, all },
+            _ => Self::default(),
+        }
+    }
+}
+
+/// The end of the bucket in which a share of the values ends.
+pub(crate) fn quantile(histogram: &Histogram, share: f64) -> String {
+    match (
+        histogram.quantile(share),
+        histogram.buckets.iter().rev().nth(1),
+    ) {
+        _ if histogram.count() == 0 => "-".to_owned(),
+        (Some(end), _) => format!("≤ {end}"),
+        (None, Some((Some(last), _))) => format!("> {last}"),
+        (None, _) => "?".to_owned(),
+    }
+}
+
+fn mean(histogram: &Histogram) -> String {
+    match histogram.count() {
+        0 => "-".to_owned(),
+        count => format!("{:.1}", histogram.sum as f64 / count as f64),
+    }
+}
+
+/// All of it, under the names that it has on the wire.
+struct Json<'a>(&'a Stats);
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let length = 1 + Stats::FIELDS.len() + Stats::DISTRIBUTIONS.len();
+        let mut map = serializer.serialize_map(Some(length))?;
+        map.serialize_entry("version", &self.0.version)?;
+        for field in Stats::FIELDS {
+            map.serialize_entry(field.name, &self.0.value(field))?;
+        }
+        for distribution in Stats::DISTRIBUTIONS {
+            let histogram = self.0.histogram(distribution);
+            map.serialize_entry(distribution.name, &JsonHistogram(histogram))?;
+        }
+        map.end()
+    }
+}
+
+struct JsonHistogram<'a>(&'a Histogram);
+
+impl Serialize for JsonHistogram<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(serde::Serialize)]
+        struct Bucket {
+            up_to: Option<u64>,
+            count: u64,
+        }
+        let buckets = self.0.buckets.iter();
+        let buckets: Vec<Bucket> = buckets
+            .map(|&(up_to, count)| Bucket { up_to, count })
+            .collect();
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("buckets", &buckets)?;
+        map.serialize_entry("count", &self.0.count())?;
+        map.serialize_entry("sum", &self.0.sum)?;
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy() -> Stats {
+        let mut stats = Stats {
+            destination_hits: 3,
+            destination_misses: 1,
+            connections: 2,
+            ..Stats::default()
+        };
+        stats.service_microseconds.observe(15, 99);
+        stats.service_microseconds.observe(1_000_000, 1);
+        stats
+    }
+
+    fn table(all: bool) -> String {
+        let arguments = Arguments {
+            json: false,
+            all,
+            explain: false,
+        };
+        arguments.table(&busy()).join("\n")
+    }
+
+    #[test]
+    fn what_is_zero_is_left_out_unless_asked_for() {
+        let (some, all) = (table(false), table(true));
+        for name in ["destination_hits", "connections ", "service_microseconds"] {
+            assert!(some.contains(name), "{some}");
+        }
+        assert!(
+            !some.contains("draining") && !some.contains("Refused"),
+            "{some}"
+        );
+        let names = Stats::FIELDS.iter().map(|field| field.name);
+        for name in names.chain(Stats::DISTRIBUTIONS.iter().map(|field| field.name)) {
+            assert!(all.contains(name), "{name}: {all}");
+        }
+    }
+
+    #[test]
+    fn each_group_has_its_title_once() {
+        let titles: Vec<&str> = Stats::FIELDS
+            .iter()
+            .filter_map(|field| title(field.name))
+            .collect();
+        assert_eq!(titles.len(), 10, "a field that begins a group was renamed");
+        assert!(title(Stats::FIELDS[0].name).is_some());
+    }
+
+    #[test]
+    fn the_summary_says_rates_and_times() {
+        let lines = summary(&busy(), Path::new("/run/s")).join("\n");
+        for part in ["75.0 % of 4", "half in ≤ 20", "99 % in ≤ 20"] {
+            assert!(lines.contains(part), "{part}: {lines}");
+        }
+        assert_eq!(quantile(&busy().service_microseconds, 1.0), "> 200000");
+        assert_eq!(quantile(&busy().taken_times, 1.0), "-");
+    }
+
+    #[test]
+    fn another_process_counts_from_the_beginning() {
+        let (few, many) = (Lookups { hits: 1, all: 2 }, Lookups { hits: 4, all: 9 });
+        assert_eq!(many.since(few), Lookups { hits: 3, all: 7 });
+        assert_eq!(few.since(many), Lookups::default());
+    }
+}

@@ -19,8 +19,7 @@ struct Dump {
 /// All dumps of the document. They are indented; the first line begins with who says it, and has the bytes at its
 /// end or in the lines below.
 fn dumps() -> Vec<Dump> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/PROTOCOL.md");
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = include_str!("../../../docs/PROTOCOL.md");
     let mut dumps: Vec<Dump> = Vec::new();
     for line in text.lines() {
         let Some(line) = line.strip_prefix("    ") else {

@@ -95,6 +95,7 @@ impl<D> Partings<D> {
             }
         }
         self.close(kernel, key);
+        self.given_up += u64::from(!answered);
         answered
     }
 

@@ -137,7 +137,7 @@ stats! {
 
     Counter goodbyes_said "Goodbyes written to connections before they are closed."
     Counter goodbyes_answered "Goodbyes that were answered, with a line or with the end."
-    Counter goodbyes_unanswered "Goodbyes that were given up waiting for."
+    Counter goodbyes_unanswered "Goodbyes without an answer: given up waiting for, or the connection was reset."
     Gauge partings "Connections that wait for the answer to a goodbye now."
 
     Counter saves_refused_no_descriptor "Saves refused because no descriptor came, or several."
@@ -245,14 +245,16 @@ impl Histogram {
             .iter_mut()
             .find(|(bound, _)| bound.is_none_or(|bound| value <= bound));
         if let Some((_, count)) = bucket {
-            *count += times;
+            *count = count.saturating_add(times);
         }
         self.sum = self.sum.saturating_add(value.saturating_mul(times));
     }
 
     /// How many values there were.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().map(|(_, count)| count).sum()
+        // What another process told may be anything.
+        let counts = self.buckets.iter().map(|(_, count)| *count);
+        counts.fold(0, u64::saturating_add)
     }
 
     /// The upper end of the bucket below which this share of the values lies, from 0 to 1; `None` if there are
@@ -261,26 +263,37 @@ impl Histogram {
         let wanted = (self.count() as f64 * share).ceil().max(1.0) as u64;
         let mut seen = 0;
         let bucket = self.buckets.iter().find(|(_, count)| {
-            seen += count;
+            seen = count.saturating_add(seen);
             seen >= wanted
         });
         bucket.and_then(|(bound, _)| *bound)
     }
 
-    /// Reads what [`Histogram`] writes: `10=3 20=0 inf=1 sum=57`.
+    /// Reads what [`Histogram`] writes: `10=3 20=0 inf=1 sum=57`. `None` if it is not like that: ends that grow,
+    /// the last bucket, and the sum.
     fn parse(text: &str) -> Option<Self> {
-        let mut histogram = Self::new(&[]);
-        histogram.buckets.clear();
-        for part in text.split(' ') {
-            let (name, number) = part.split_once('=')?;
-            let number = number.parse().ok()?;
-            match name {
-                "sum" => histogram.sum = number,
-                "inf" => histogram.buckets.push((None, number)),
-                bound => histogram.buckets.push((Some(bound.parse().ok()?), number)),
+        let (buckets, sum) = text.rsplit_once(" sum=")?;
+        let mut histogram = Self {
+            buckets: Vec::new(),
+            sum: sum.parse().ok()?,
+        };
+        for bucket in buckets.split(' ') {
+            let (bound, count) = bucket.split_once('=')?;
+            let bound = match bound {
+                "inf" => None,
+                bound => Some(bound.parse().ok()?),
+            };
+            let grows = match (histogram.buckets.last(), bound) {
+                (Some((None, _)), _) => false,
+                (Some((Some(before), _)), Some(bound)) => *before < bound,
+                (Some(_) | None, _) => true,
+            };
+            if !grows {
+                return None;
             }
+            histogram.buckets.push((bound, count.parse().ok()?));
         }
-        Some(histogram)
+        matches!(histogram.buckets.last(), Some((None, _))).then_some(histogram)
     }
 }
 
@@ -321,7 +334,17 @@ mod tests {
         let mut attributes = Attributes::default();
         attributes.push("later", b"7");
         attributes.push("requests", b"many");
-        attributes.push("lag_microseconds", b"10=1 x");
+        for no_distribution in [
+            "10=1 x",
+            "10=1 inf=2",
+            "10=1 sum=3",
+            "10=1 10=1 inf=0 sum=3",
+            "inf=0 10=1 sum=3",
+            " sum=3",
+            "",
+        ] {
+            attributes.push("lag_microseconds", no_distribution.as_bytes());
+        }
         attributes.push("connections", b"5");
         let stats = Stats {
             connections: 5,
@@ -347,5 +370,16 @@ mod tests {
             assert_eq!(histogram.quantile(share), end, "{share}");
         }
         assert_eq!(Histogram::new(&[1]).quantile(0.5), None);
+    }
+
+    #[test]
+    fn no_number_of_values_is_too_many() {
+        let mut attributes = Attributes::default();
+        let text = format!("10={0} inf={0} sum={0}", u64::MAX);
+        attributes.push("lag_microseconds", text.as_bytes());
+        let mut lag = Stats::parse(attributes.list()).lag_microseconds;
+        lag.observe(1, 1);
+        assert_eq!((lag.count(), lag.sum), (u64::MAX, u64::MAX));
+        assert_eq!(lag.quantile(1.0), Some(10));
     }
 }

@@ -14,9 +14,16 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use scache_proto::attr::Framer;
+use scache_proto::administration::{
+    Administration, Entry, Listed, Names, Page, Purged, encode_entry, encode_next,
+};
+use scache_proto::attr::{Attributes, Framer, List};
+use scache_proto::entries::{
+    BindingEntry, ConnectionEntry, DestinationEntry, EventEntry, Happening,
+};
 use scache_proto::request::Labels;
 use scache_proto::server::{Answer, Event, HandOut, Unfinished};
+use scache_proto::stats::Stats;
 use scache_proto::{Descriptors, Label, Property, Request, Ttl, client, limits, server};
 
 /// A descriptor: open from its making to its drop, and closed once.
@@ -116,8 +123,8 @@ impl Drop for Again<'_> {
     }
 }
 
-/// Requests that every server knows, then those for which a client asks to be inline first.
-const STOCK_REQUESTS: usize = 6;
+/// Requests that clients need not ask for, then those for which a client asks to be inline first.
+const STOCK_REQUESTS: usize = 12;
 
 fn requests() -> [Request<'static>; STOCK_REQUESTS + 2] {
     let ttl = Ttl::from_remaining(Duration::from_millis(1500)).unwrap();
@@ -138,6 +145,22 @@ fn requests() -> [Request<'static>; STOCK_REQUESTS + 2] {
         },
         Request::FindDestination { destination: label },
         Request::TakeOver,
+        Request::Administer(Administration::Stats),
+        Request::Administer(Administration::List {
+            what: Listed::Bindings,
+            prefix: property,
+            from: 1 << 40,
+        }),
+        Request::Administer(Administration::Events { from: u64::MAX }),
+        Request::Administer(Administration::Purge {
+            names: Names::Is(label),
+            from: 0,
+        }),
+        Request::Administer(Administration::Purge {
+            names: Names::Begin(property),
+            from: 7,
+        }),
+        Request::Administer(Administration::Drain { on: true }),
         Request::Inline,
         Request::Save {
             ttl,
@@ -346,6 +369,11 @@ impl Server {
                     let answer = found.map_or(Answer::Failed, Answer::Found);
                     self.session.reply(answer);
                 }
+                Event::Request(Request::Administer(_)) => {
+                    let mut report = Attributes::default();
+                    encode_next(&mut report, random.u64(..));
+                    self.session.reply(Answer::Report(report));
+                }
                 Event::Request(_) => self.session.reply(Answer::Done),
                 Event::Declined(Kept(descriptor)) => {
                     assert!(!self.sent.contains(&descriptor.number), "it was sent");
@@ -375,6 +403,7 @@ fn a_client_gets_what_it_asked_for_or_an_error() {
         b"\0",
     ]
     .map(<[u8]>::to_vec);
+    let parts = [&parts[..], &reports()].concat();
     let requests = requests();
     rounds("client", |random| {
         let stream = stream(random, &parts);
@@ -396,8 +425,10 @@ fn a_client_gets_what_it_asked_for_or_an_error() {
             }
             if let Some(outcome) = session.poll_outcome() {
                 unanswered = 0;
-                if let client::Outcome::Found { descriptor, .. } = outcome {
-                    found.push(descriptor);
+                match outcome {
+                    client::Outcome::Found { descriptor, .. } => found.push(descriptor),
+                    client::Outcome::Report(report) => read_report(random, report.list()),
+                    client::Outcome::Done | client::Outcome::Refused(_) => {}
                 }
                 let known = if session.is_inline() {
                     requests.len()
@@ -416,5 +447,119 @@ fn a_client_gets_what_it_asked_for_or_an_error() {
         }
         drop(session);
         assert_eq!(source.open(), found.len(), "leaked");
+    });
+}
+
+/// What a server tells of itself.
+fn reports() -> Vec<Vec<u8>> {
+    let answer = |tell: &dyn Fn(&mut Attributes)| {
+        let mut attributes = Attributes::default();
+        attributes.number("status", 0);
+        tell(&mut attributes);
+        let mut bytes = Vec::new();
+        for (name, value) in attributes.list() {
+            bytes.extend([name, b"\0", value, b"\0"].concat());
+        }
+        bytes.push(0);
+        bytes
+    };
+    let label: Box<[u8]> = b"smtp\n[127.0.0.1]:25"[..].into();
+    vec![
+        answer(&|attributes| {
+            let mut stats = Stats {
+                version: "1.2.3".to_owned(),
+                ..Stats::default()
+            };
+            stats.lag_microseconds.observe(11, u64::MAX);
+            stats.taken_times.observe(2, 3);
+            stats.encode(attributes);
+        }),
+        answer(&|attributes| {
+            for number in 0..3 {
+                let entry = ConnectionEntry {
+                    number,
+                    endpoint: label.clone(),
+                    taken: number,
+                    peer: "192.0.2.1:25".to_owned(),
+                    ..ConnectionEntry::default()
+                };
+                encode_entry(attributes, &entry);
+            }
+            encode_next(attributes, 3);
+        }),
+        answer(&|attributes| {
+            for what in Happening::ALL {
+                let entry = EventEntry {
+                    number: 7,
+                    what: Some(what),
+                    label: label.clone(),
+                    text: "421 bye".to_owned(),
+                    ..EventEntry::default()
+                };
+                encode_entry(attributes, &entry);
+            }
+            encode_next(attributes, 8);
+        }),
+        answer(&|attributes| {
+            let purged = Purged {
+                connections: 1,
+                bindings: 2,
+                next: Some(1 << 32),
+            };
+            purged.encode(attributes);
+        }),
+    ]
+}
+
+/// Reads it as something that it might be.
+fn read_report(random: &mut fastrand::Rng, list: List<'_>) {
+    fn read_page<T: Entry>(list: List<'_>, strings: impl Fn(&T) -> usize) {
+        let (mut attributes, mut bytes) = (0, 0);
+        for (_, value) in list {
+            attributes += 1;
+            bytes += value.len();
+        }
+        let page = Page::<T>::parse(list);
+        assert!(page.entries.len() <= attributes);
+        // What is no text may take three times as much when it is made one.
+        assert!(page.entries.iter().map(strings).sum::<usize>() <= 3 * bytes);
+    }
+    match random.u8(0..6) {
+        0 => read_stats(list),
+        1 => {
+            Purged::parse(list);
+        }
+        2 => read_page::<ConnectionEntry>(list, |entry| entry.endpoint.len() + entry.peer.len()),
+        3 => {
+            read_page::<BindingEntry>(list, |entry| entry.destination.len() + entry.endpoint.len())
+        }
+        4 => read_page::<DestinationEntry>(list, |entry| entry.destination.len()),
+        _ => read_page::<EventEntry>(list, |entry| entry.label.len() + entry.text.len()),
+    }
+}
+
+fn read_stats(list: List<'_>) {
+    let stats = Stats::parse(list);
+    for distribution in Stats::DISTRIBUTIONS {
+        let mut histogram = stats.histogram(distribution).clone();
+        assert!(histogram.buckets.len() <= limits::VALUE_BYTES / 4);
+        assert!(matches!(histogram.buckets.last(), Some((None, _))));
+        for share in [0.0, 0.5, 1.0] {
+            let _ = histogram.quantile(share);
+        }
+        let _ = (histogram.count(), histogram.to_string());
+        histogram.observe(u64::MAX, u64::MAX);
+    }
+}
+
+#[test]
+fn whatever_a_server_tells_of_itself_can_be_read() {
+    let parts = reports();
+    rounds("whatever", |random| {
+        let mut framer = Framer::default();
+        framer.extend(&stream(random, &parts));
+        while let Ok(true) = framer.advance() {
+            read_report(random, framer.list());
+        }
     });
 }

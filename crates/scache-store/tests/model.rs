@@ -509,6 +509,22 @@ fn assert_looks_like(store: &Store<Connection>, model: &Model, places: usize, co
     bindings.sort();
     expected.sort();
     assert_eq!(bindings, expected, "{context}");
+    let mut destinations = HashSet::new();
+    let mut from = Some(0);
+    while let Some(at) = from {
+        from = store.look_at_destinations(at, places, |view| {
+            assert!(destinations.insert(view.destination.to_vec()), "{context}");
+            let bound = model.bindings.iter();
+            let endpoints: HashSet<_> = bound
+                .filter(|b| *b.destination == *view.destination)
+                .map(|b| &b.endpoint)
+                .collect();
+            let connections = model.connections.iter();
+            let cached = connections.filter(|c| endpoints.contains(&c.endpoint));
+            assert_eq!(view.connections, cached.count(), "{context}");
+            destinations.len() % 3 != 0
+        });
+    }
 }
 
 /// That the store gives everything out in order, and then is empty.

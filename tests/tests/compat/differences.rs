@@ -30,6 +30,7 @@ differences! {
     ClientGone => "A connection survives the client that asked for it",
     DeadConnections => "Dead connections are not handed out",
     OwnConnection => "A client cannot save its own connection",
+    AboutTheCache => "Requests about the cache are answered",
     Goodbye => "A goodbye is said before closing",
 }
 

@@ -2,6 +2,7 @@
 //!
 //! The stock program comes from an unpacked Debian package; nothing here trusts our own codec or client.
 
+mod about;
 mod cache;
 mod departures;
 mod differences;

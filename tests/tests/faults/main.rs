@@ -30,12 +30,13 @@
 //! | 25 | goodbyes | `goodbye`, `ending` |
 //! | 26 | killed at any moment | `killed` |
 //! | 27 | garbage | `garbage`; the fuzzers |
-//! | 28 | users who may not | `users`: the mode of the socket |
+//! | 28 | users who may not | `users`: the mode of the socket; `about`: purge and drain |
 //! | 29 | descriptors left to a child | `descriptors` |
 //!
 //! Nothing here depends on how fast the machine is: what must happen has twenty seconds, and what must not happen
 //! is listened for a while.
 
+mod about;
 mod common;
 mod departures;
 mod descriptors;

@@ -38,6 +38,9 @@ impl<D> Cache<D> {
         administration: Administration<'_>,
         surroundings: Surroundings<'_>,
     ) -> Answer<HandedOut<D>> {
+        // What is told is what a find would come to.
+        self.store.expire(pass.now);
+        self.settle(pass);
         let mut report = Attributes::default();
         match administration {
             Administration::Stats => {

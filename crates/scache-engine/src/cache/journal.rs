@@ -28,8 +28,12 @@ impl Journal {
     /// How much of a label is kept.
     const LABEL_BYTES: usize = 256;
 
-    /// How much is told at once.
+    /// How many events are told at once.
     const PAGE: usize = 256;
+
+    /// How many bytes make an answer long enough: labels and texts that are long would make a list that no
+    /// client reads.
+    const BYTES: usize = 32 * 1024;
 
     pub(super) fn new() -> Self {
         Self {
@@ -75,7 +79,7 @@ impl Journal {
         let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
         let mut next = self.next;
         for (number, (at, event)) in self.events.iter().skip(skipped).enumerate() {
-            if number == Self::PAGE {
+            if number == Self::PAGE || report.bytes() >= Self::BYTES {
                 next = event.number;
                 break;
             }
@@ -111,6 +115,7 @@ pub(super) fn happening(reason: Reason) -> Happening {
 mod tests {
     use super::*;
     use scache_proto::administration::Page;
+    use scache_proto::limits;
 
     fn tell(journal: &mut Journal, now: Instant, from: u64) -> (Vec<u64>, u64) {
         let mut report = Attributes::default();
@@ -143,13 +148,38 @@ mod tests {
         let mut journal = Journal::new();
         let now = Instant::now();
         tell(&mut journal, now, 0);
-        let label = vec![b'x'; 2 * Journal::LABEL_BYTES];
-        for _ in 0..Journal::MOST + 5 {
-            journal.record(now, Happening::Saved, &label, b"");
+        for _ in 0..Journal::MOST + 4 {
+            journal.record(now, Happening::Saved, b"e", b"");
         }
-        assert_eq!(journal.events[0].1.label.len(), Journal::LABEL_BYTES);
+        let label = vec![b'x'; 2 * Journal::LABEL_BYTES];
+        journal.record(now, Happening::Saved, &label, b"");
+        let last = journal.events.back().map(|(_, event)| event.label.len());
+        assert_eq!(last, Some(Journal::LABEL_BYTES));
         let (numbers, next) = tell(&mut journal, now, 1);
         assert_eq!(numbers, (6..6 + Journal::PAGE as u64).collect::<Vec<_>>());
         assert_eq!(next, 6 + Journal::PAGE as u64);
+    }
+
+    #[test]
+    fn a_page_of_the_longest_events_can_be_read() {
+        let mut journal = Journal::new();
+        let now = Instant::now();
+        tell(&mut journal, now, 0);
+        // Each byte takes four when it is told.
+        let said = [0xff; 200];
+        for _ in 0..Journal::PAGE {
+            journal.record(now, Happening::Spoke, &[b'x'; Journal::LABEL_BYTES], &said);
+        }
+        let mut report = Attributes::default();
+        journal.tell(now, 1, &mut report);
+        assert!(report.bytes() < limits::LIST_BYTES / 2);
+        let mut from = 1;
+        let mut told = Vec::new();
+        while from <= Journal::PAGE as u64 {
+            let (numbers, next) = tell(&mut journal, now, from);
+            told.extend(numbers);
+            from = next;
+        }
+        assert_eq!(told, (1..=Journal::PAGE as u64).collect::<Vec<_>>());
     }
 }

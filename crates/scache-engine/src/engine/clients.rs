@@ -54,9 +54,11 @@ impl<K: Kernel, H: Host> Engine<K, H> {
 
     /// Begins to serve a peer.
     pub(super) fn admit(&mut self, peer: Peer<K::Descriptor>, now: Instant) {
+        // Who only hands somebody on is none.
+        let is_client = matches!(peer, Peer::Client(_));
         let key = self.peers.insert(peer);
         let stats = self.cache.stats_mut();
-        stats.clients_accepted += 1;
+        stats.clients_accepted += u64::from(is_client);
         stats.clients_most = stats.clients_most.max(self.peers.len() as u64);
         self.idle_since = None;
         self.host.note(Note::Connected);

@@ -6,8 +6,10 @@ use scache_engine::Failure;
 use scache_proto::Descriptors;
 use scache_proto::client::{Outcome, Session};
 
+use crate::about::About;
 use crate::requests::{Piece, Requests};
 use crate::trace::Asked;
+use crate::wire::number;
 use crate::world::{Socket, World};
 
 #[derive(Debug)]
@@ -25,6 +27,8 @@ enum Manner {
         session: Box<Session<Socket>>,
         asked: Option<Asked>,
         saving: Option<Socket>,
+        /// An answer was not all there is.
+        further: Option<About>,
     },
     /// Whatever there is to write, without a look at the answers.
     Careless {
@@ -40,6 +44,7 @@ impl Client {
             session: Box::default(),
             asked: None,
             saving: None,
+            further: None,
         };
         Self::new(socket, manner)
     }
@@ -72,8 +77,13 @@ impl Client {
     /// Begins a request, if it is in the middle of none.
     pub fn ask(&mut self, world: &mut World, requests: &mut Requests) {
         match &mut self.manner {
-            Manner::Polite { session, .. } => {
-                let request = requests.sensible(session.is_inline());
+            Manner::Polite {
+                session, further, ..
+            } => {
+                let request = match further.take() {
+                    Some(about) => Asked::Administer(about),
+                    None => requests.sensible(session.is_inline()),
+                };
                 self.ask_for(world, requests, request);
             }
             Manner::Careless { outbox, inline } => {
@@ -95,12 +105,22 @@ impl Client {
         }
     }
 
+    /// Wants to know what is cached, over and over, if it is careless.
+    pub fn flood_with_looks(&mut self, requests: &mut Requests) {
+        if let Manner::Careless { outbox, .. } = &mut self.manner
+            && outbox.len() < 3
+        {
+            outbox.push_back(requests.many_looks());
+        }
+    }
+
     /// Begins this request, if it is polite and in the middle of none.
     pub fn ask_for(&mut self, world: &mut World, requests: &mut Requests, request: Asked) {
         if let Manner::Polite {
             session,
             asked: asked @ None,
             saving,
+            ..
         } = &mut self.manner
         {
             if request.brings_connection() {
@@ -186,6 +206,7 @@ impl Client {
             session,
             asked,
             saving,
+            further,
         } = &mut self.manner
         else {
             requests.connections.owned.extend(passed);
@@ -203,6 +224,18 @@ impl Client {
         let asked = asked.take().expect("an answer to nothing");
         if let Some(saving) = saving.take() {
             requests.saved(world, saving);
+        }
+        if let Outcome::Report(report) = &outcome {
+            let Asked::Administer(about) = &asked else {
+                panic!("told much, asked for {asked:?}");
+            };
+            let next = report.list().find(|(name, _)| *name == b"next");
+            let next = next.and_then(|(_, next)| number(next));
+            // There is always a next event.
+            let is_over = matches!(about, About::Events { .. }) && requests.has_enough();
+            *further = next
+                .filter(|_| !is_over)
+                .and_then(|next| about.further(next));
         }
         if let Outcome::Found {
             descriptor,

@@ -21,6 +21,14 @@ pub enum From {
     End,
 }
 
+/// What somebody says too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flood {
+    Saves,
+    /// Requests about the cache.
+    Looks,
+}
+
 /// Runs the life with one failure. Whether the call came to it.
 pub fn live(failing: Option<Failing>, from: From, origin: Instant) -> bool {
     let mut sim = Sim::with_settings(
@@ -29,6 +37,7 @@ pub fn live(failing: Option<Failing>, from: From, origin: Instant) -> bool {
         Transport::Unix,
         origin,
     );
+    sim.requests.may_change = false;
     if from == From::Start {
         sim.world.borrow_mut().faults.single = failing;
     }
@@ -76,14 +85,14 @@ pub fn live(failing: Option<Failing>, from: From, origin: Instant) -> bool {
 }
 
 /// A life with a client that floods.
-pub fn flooded_life(origin: Instant) {
+pub fn flooded_life(what: Flood, origin: Instant) {
     let mut sim = Sim::with_settings(
         fastrand::Rng::with_seed(1),
         settings(),
         Transport::Unix,
         origin,
     );
-    sim.somebody_floods(100);
+    sim.somebody_floods(what, 100);
     sim.settle();
     sim.finish();
 }

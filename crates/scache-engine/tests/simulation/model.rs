@@ -18,6 +18,8 @@ pub struct Entry {
     pub deadline: Instant,
     /// When it was saved or put back.
     pub since: Instant,
+    /// When it was saved.
+    pub saved: Instant,
     /// Its end may have been overlooked, because of a failure that was made.
     pub excused: bool,
 }
@@ -36,8 +38,18 @@ pub struct Cache {
     pub entries: Vec<Entry>,
     pub bindings: Vec<Bound>,
     pub statistics: Statistics,
+    pub bound: BoundCounts,
     /// It depends on something that nobody outside can see what the most endpoints were.
     pub is_uncertain: bool,
+}
+
+/// What became of bindings.
+#[derive(Debug, Default)]
+pub struct BoundCounts {
+    pub saved: u64,
+    pub renewed: u64,
+    pub expired: u64,
+    pub evicted: u64,
 }
 
 /// Two bindings expire at the same instant and one of them makes room: nobody outside can see which. It is
@@ -55,6 +67,7 @@ impl Cache {
             entries: Vec::new(),
             bindings: Vec::new(),
             statistics: Statistics::default(),
+            bound: BoundCounts::default(),
             is_uncertain: false,
         }
     }
@@ -64,7 +77,9 @@ impl Cache {
     }
 
     pub fn expire(&mut self, now: Instant) -> Vec<Entry> {
+        let before = self.bindings.len();
         self.bindings.retain(|binding| binding.deadline > now);
+        self.bound.expired += (before - self.bindings.len()) as u64;
         self.entries
             .extract_if(.., |entry| entry.deadline <= now)
             .collect()
@@ -99,17 +114,20 @@ impl Cache {
         });
         if let Some(same) = same {
             same.deadline = new.deadline;
+            self.bound.renewed += 1;
         } else {
             while self.bindings.len() >= self.settings.binding_limit {
                 let soonest = self.bindings.iter().map(|bound| bound.deadline).min();
                 let before = self.bindings.len();
                 self.bindings
                     .retain(|bound| Some(bound.deadline) != soonest);
+                self.bound.evicted += 1;
                 if self.bindings.len() < before - 1 {
                     resume_unwind(Box::new(Tie));
                 }
             }
             self.bindings.push(new);
+            self.bound.saved += 1;
         }
         let destinations: BTreeSet<_> = self.bindings.iter().map(|b| &b.destination).collect();
         let endpoints = self.endpoints(&[]);
@@ -151,6 +169,16 @@ impl Cache {
         }
         self.statistics.destination_misses += 1;
         None
+    }
+
+    /// How many connections the bindings of a destination lead to.
+    pub fn within_reach(&self, destination: &[u8]) -> u64 {
+        let is_bound = |endpoint: &[u8]| {
+            let mut bindings = self.bindings.iter();
+            bindings.any(|bound| bound.destination == destination && bound.endpoint == endpoint)
+        };
+        let entries = self.entries.iter();
+        entries.filter(|entry| is_bound(&entry.endpoint)).count() as u64
     }
 
     pub fn remove(&mut self, fd: Fd) -> Option<Entry> {

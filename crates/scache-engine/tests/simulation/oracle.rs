@@ -4,19 +4,24 @@
 //! answered, closed and told. Where the engine may choose (who of two that expire at the same instant makes
 //! room), it looks at the choice and checks that it was allowed.
 
+mod about;
 mod clients;
 mod departures;
 mod handoffs;
 mod releases;
+pub mod report;
 mod rest;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use scache_engine::{Complaint, End, Failure, Settings, Transport};
+use scache_proto::entries::Happening;
+use scache_store::Reason;
 
 use crate::leaving::Leaving;
 use crate::model::{Cache, Entry};
+use crate::oracle::about::Book;
 use crate::oracle::clients::Peer;
 use crate::oracle::handoffs::HandOff;
 use crate::oracle::releases::{Parting, Releases};
@@ -66,6 +71,10 @@ pub struct Oracle {
     to_put_back: VecDeque<Entry>,
     /// What is read of who is parted from.
     drains: Option<Draining>,
+    /// What it has to tell about itself.
+    book: Book,
+    /// Nothing new is kept.
+    draining: bool,
     /// Descriptors that were looked at in vain in this pass.
     blinded: Vec<(usize, Fd, Failure)>,
 }
@@ -140,6 +149,8 @@ impl Oracle {
             happened: 0,
             to_put_back: VecDeque::new(),
             drains: None,
+            book: Book::new(now),
+            draining: false,
             blinded: Vec::new(),
         }
     }
@@ -160,6 +171,7 @@ impl Oracle {
         }
         for (index, event) in trace.iter().enumerate() {
             self.check_event(world, trace, index, event);
+            self.conclude(world);
             self.put_back_next();
         }
     }
@@ -169,7 +181,10 @@ impl Oracle {
         match event {
             Event::Poll {
                 timeout, before, ..
-            } => self.check_poll(trace, *timeout, *before),
+            } => {
+                self.book.begin_pass();
+                self.check_poll(trace, *timeout, *before);
+            }
             Event::Accept(result) => self.accepted(world, *result),
             Event::Receive { fd, result } => {
                 if self.drains.as_ref().is_some_and(|drains| drains.fd == *fd) {
@@ -217,12 +232,17 @@ impl Oracle {
                     self.take_up(&trace[index..]);
                 }
                 self.complained(*complaint);
+                self.count_complaint(*complaint);
             }
             Event::Released {
                 endpoint,
                 reason,
                 said,
-            } => self.releases.announce(endpoint, *reason, said),
+            } => {
+                self.releases.announce(endpoint, *reason, said);
+                let what = happening(*reason);
+                self.book.happens(now, what, endpoint, said);
+            }
             Event::Connect(result) => {
                 let leaving = self.leaving.as_mut().expect("it is not leaving");
                 leaving.connected(self.now, *result);
@@ -242,6 +262,16 @@ impl Oracle {
                     expected.most_endpoints = statistics.most_endpoints;
                 }
                 assert_eq!(*statistics, expected);
+                for (name, more) in [
+                    ("destination_hits", expected.destination_hits),
+                    ("destination_misses", expected.destination_misses),
+                    ("endpoint_hits", expected.endpoint_hits),
+                    ("endpoint_misses", expected.endpoint_misses),
+                ] {
+                    self.book.count(name, more);
+                }
+                let most = expected.most_connections as u64;
+                self.book.at_most("connections_most", most);
                 let is_time = self.statistics_at.is_some_and(|at| at <= self.now);
                 assert!(is_time || self.end.is_some(), "statistics out of time");
                 self.statistics_at = self
@@ -270,6 +300,7 @@ impl Oracle {
                     | Event::Accept(Ok(_))
                     | Event::Connect(Ok(_))
                     | Event::Close(_)
+                    | Event::Request(_)
             )
         });
         self.happened += u64::from(has_moved);
@@ -401,5 +432,18 @@ impl Oracle {
             self.leaving = Some(Leaving::new(Vec::new(), Vec::new(), self.now, false));
             self.releases.clear(entries);
         }
+    }
+}
+
+fn happening(reason: Reason) -> Happening {
+    match reason {
+        Reason::Expired => Happening::Expired,
+        Reason::Evicted => Happening::Evicted,
+        Reason::Purged => Happening::Purged,
+        Reason::Drained => Happening::Drained,
+        Reason::Cleared => Happening::Cleared,
+        Reason::Closed => Happening::Closed,
+        Reason::Reset => Happening::Reset,
+        Reason::Spoke => Happening::Spoke,
     }
 }

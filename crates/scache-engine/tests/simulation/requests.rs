@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use scache_proto::administration::Listed;
+
+use crate::about::{About, Which};
 use crate::trace::Asked;
 use crate::wire::list;
 use crate::world::{Socket, World};
@@ -30,6 +33,8 @@ pub struct Requests {
     ttl_limit: Duration,
     /// Where connections come from.
     pub connections: Connections,
+    /// Somebody may purge and drain the cache.
+    pub may_change: bool,
 }
 
 /// Connections of the outside, by their ends.
@@ -52,6 +57,7 @@ impl Requests {
             number: 0,
             ttl_limit,
             connections: Connections::default(),
+            may_change: true,
         }
     }
 
@@ -60,7 +66,8 @@ impl Requests {
         if inline && self.random.bool() {
             return self.only_inline();
         }
-        match self.random.u8(0..21) {
+        match self.random.u8(0..22) {
+            21 => Asked::Administer(self.about()),
             20 => Asked::Inline,
             0..=6 => self.save(),
             7..=11 => Asked::FindEndpoint(self.name()),
@@ -93,6 +100,57 @@ impl Requests {
             destination: self.name(),
             endpoints: (0..count).map(|_| self.name()).collect(),
         }
+    }
+
+    /// Who could ask for ever wants to know nothing more.
+    pub fn has_enough(&mut self) -> bool {
+        self.random.u8(0..3) == 0
+    }
+
+    /// A request about the cache.
+    pub fn about(&mut self) -> About {
+        let prefix = match self.random.u8(0..6) {
+            0 => b"e".to_vec(),
+            1 => self.name(),
+            _ => Vec::new(),
+        };
+        let from = match self.random.u8(0..12) {
+            0 => self.random.u64(..),
+            1 => self.random.u64(..300),
+            _ => 0,
+        };
+        match self.random.u8(0..20) {
+            15.. if !self.may_change => About::Stats,
+            0..4 => About::Stats,
+            4..10 => About::List {
+                what: [Listed::Connections, Listed::Bindings, Listed::Destinations]
+                    [self.random.usize(0..3)],
+                prefix,
+                from,
+            },
+            10..15 => About::Events { from },
+            15..17 => About::Purge {
+                names: if self.random.bool() {
+                    Which::Is(self.name())
+                } else {
+                    Which::Begin(prefix)
+                },
+                // What has which place nobody outside knows: everything, all bindings, or nothing.
+                from: [0, 0, 0, 1 << 31, u64::MAX][self.random.usize(0..5)],
+            },
+            17 => About::Drain { on: true },
+            _ => About::Drain { on: false },
+        }
+    }
+
+    /// Much about the cache in one go.
+    pub fn many_looks(&mut self) -> Piece {
+        let look = Asked::Administer(About::List {
+            what: Listed::Connections,
+            prefix: Vec::new(),
+            from: 0,
+        });
+        Piece::bytes(self.encode(&look).repeat(self.random.usize(100..400)))
     }
 
     pub fn save(&mut self) -> Asked {
@@ -137,8 +195,10 @@ impl Requests {
 
     /// One request with all that belongs to it, or something like it.
     pub fn pipelined(&mut self, world: &mut World, own: Socket, inline: &mut bool) -> Vec<Piece> {
-        if self.random.u8(0..200) == 0 {
-            return vec![self.many()];
+        match self.random.u16(0..400) {
+            0 => return vec![self.many_looks()],
+            1..3 => return vec![self.many()],
+            _ => {}
         }
         let asked = match self.random.u8(0..60) {
             0 => Asked::TakeOver,
@@ -242,7 +302,18 @@ impl Requests {
                 pieces.insert(index, Piece::bytes(bytes));
             }
             140..200 => {
-                let requests: [&[(&[u8], &[u8])]; 8] = [
+                let requests: [&[(&[u8], &[u8])]; 14] = [
+                    &[(b"request", b"list"), (b"what", b"connections")],
+                    &[
+                        (b"request", b"list"),
+                        (b"what", b"clients"),
+                        (b"prefix", b""),
+                        (b"from", b"0"),
+                    ],
+                    &[(b"request", b"events"), (b"from", b"-1")],
+                    &[(b"request", b"events"), (b"from", b"18446744073709551616")],
+                    &[(b"request", b"purge"), (b"from", b"0")],
+                    &[(b"request", b"drain"), (b"on", b"maybe")],
                     &[(b"request", b"what")],
                     &[(b"request", b"find_dest"), (b"lable", b"d")],
                     &[(b"request", b"save_endp"), (b"ttl", b"-1"), (b"label", b"")],
@@ -336,6 +407,14 @@ impl Requests {
                 list(&attributes)
             }
             Asked::TakeOver => list(&[(b"request", b"take_over")]),
+            Asked::Administer(about) => {
+                let attributes = about.attributes();
+                let attributes: Vec<_> = attributes
+                    .iter()
+                    .map(|(name, value)| (*name, &value[..]))
+                    .collect();
+                list(&attributes)
+            }
         }
     }
 

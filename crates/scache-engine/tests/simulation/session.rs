@@ -8,6 +8,7 @@ use scache_proto::limits;
 use scache_proto::server::{Fault, Refusal};
 
 use crate::model::Entry;
+use crate::oracle::report::Report;
 use crate::trace::{Asked, Got};
 use crate::wire::{Found, Meaning, list, meaning, next_list};
 use crate::world::Fd;
@@ -26,6 +27,8 @@ pub struct Session {
     pub out: Vec<u8>,
     /// Where in it connections ride, and which.
     pub riders: VecDeque<(usize, Entry)>,
+    /// Where in it answers belong that are known when they are written, and what they have to say.
+    unseen: VecDeque<(usize, Report)>,
     /// Connections that went to an inline client, and are still open here.
     pub delivered: VecDeque<Entry>,
     /// The client asked for descriptors on the bytes that they belong to.
@@ -104,6 +107,9 @@ impl Session {
         for (at, _) in &mut self.riders {
             *at -= bytes;
         }
+        for (at, _) in &mut self.unseen {
+            *at -= bytes;
+        }
         match gone {
             Some((_, entry)) if self.inline => {
                 self.delivered.push_back(entry);
@@ -114,6 +120,37 @@ impl Session {
             Some((_, entry)) => self.state = State::AwaitReceipt(entry),
             None => {}
         }
+    }
+
+    /// These bytes are to be written: answers that are in them are checked, and known from now on.
+    pub fn see(&mut self, bytes: &[u8]) {
+        while let Some((at, report)) = self.unseen.pop_front_if(|(at, _)| *at < bytes.len()) {
+            let Found::List(answer, length) = next_list(&bytes[at..]) else {
+                panic!("no list that a client reads: {report:?}");
+            };
+            assert!(length <= report.most_bytes(), "{length} bytes: {report:?}");
+            report.check(&answer);
+            self.out
+                .splice(at..at, bytes[at..at + length].iter().copied());
+            let riders = self.riders.iter_mut().map(|(place, _)| place);
+            let unseen = self.unseen.iter_mut().map(|(place, _)| place);
+            for place in riders.chain(unseen).filter(|place| **place >= at) {
+                *place += length;
+            }
+        }
+    }
+
+    /// Whether it depends on answers that were not seen if more is carried out before it was read.
+    pub fn is_uncertain(&self) -> bool {
+        let unseen = self.unseen.iter();
+        let most: usize = unseen.map(|(_, report)| report.most_bytes()).sum();
+        let known = self.out.len();
+        known <= limits::REPLY_BYTES && known + most > limits::REPLY_BYTES
+    }
+
+    /// Whether everything was written.
+    pub fn is_answered(&self) -> bool {
+        self.out.is_empty() && self.unseen.is_empty()
     }
 
     /// What is to be written at once, and the connection that rides on its first byte.
@@ -138,6 +175,9 @@ impl Session {
 
     /// Whether nothing is to be done before more is read or written, but what nobody is told of.
     pub fn comes_to_rest(&mut self) -> bool {
+        if self.is_uncertain() {
+            return true;
+        }
         let mut next = self.clone();
         let rests = matches!(next.step(), Step::Stuck);
         if rests {
@@ -153,6 +193,12 @@ impl Session {
 
     pub fn reply(&mut self, status: u8, rest: &[(&[u8], &[u8])]) {
         self.say(status, rest);
+        self.end_request();
+    }
+
+    /// An answer that is known when it is seen.
+    pub fn report(&mut self, report: Report) {
+        self.unseen.push_back((self.out.len(), report));
         self.end_request();
     }
 

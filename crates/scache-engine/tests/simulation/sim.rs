@@ -146,6 +146,7 @@ impl Sim {
             running
                 .oracle
                 .end_pass(&self.world.borrow(), counts, clients, false);
+            running.oracle.assert_numbers(&running.engine.stats());
             running.oracle.leave();
             running.engine.begin_to_leave();
             running.check(&self.world);
@@ -233,6 +234,7 @@ impl Sim {
         let world = self.world.borrow();
         for running in &self.engines {
             running.oracle.assert_settled(&world);
+            running.oracle.assert_numbers(&running.engine.stats());
             for peer in running.oracle.peers.keys() {
                 let socket = world.peer(world.socket(*peer));
                 let mut clients = self.clients.iter();

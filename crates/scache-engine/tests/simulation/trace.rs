@@ -8,6 +8,7 @@ use scache_proto::request::Labels;
 use scache_proto::{Label, Property, Request, Ttl};
 use scache_store::{Reason, Statistics};
 
+use crate::about::About;
 use crate::world::Fd;
 
 /// A call of the kernel or of the host, with what came of it.
@@ -96,6 +97,7 @@ pub enum Asked {
         endpoints: Vec<Vec<u8>>,
     },
     TakeOver,
+    Administer(About),
 }
 
 impl Asked {
@@ -150,7 +152,7 @@ impl Asked {
                     .collect(),
             },
             Request::TakeOver => Self::TakeOver,
-            Request::Administer(_) => panic!("nobody asked for that: {request:?}"),
+            Request::Administer(administration) => Self::Administer(About::of(administration)),
         }
     }
 
@@ -210,12 +212,18 @@ impl Asked {
                 endpoints: Labels::new(&tried).unwrap(),
             },
             Self::TakeOver => Request::TakeOver,
+            Self::Administer(about) => about.request(),
         });
     }
 
     /// Whether a connection comes with it.
     pub fn brings_connection(&self) -> bool {
         matches!(self, Self::SaveEndpoint { .. } | Self::Save { .. })
+    }
+
+    /// Whether something is to be cached.
+    pub fn is_save(&self) -> bool {
+        self.brings_connection() || matches!(self, Self::SaveDestination { .. })
     }
 
     /// How many properties an answer to it carries.

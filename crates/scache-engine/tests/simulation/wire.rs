@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use scache_proto::limits;
 
+use crate::about::About;
 use crate::trace::Asked;
 
 pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
@@ -88,7 +89,13 @@ pub fn meaning(attributes: &[(Vec<u8>, Vec<u8>)], inline: bool) -> Meaning {
         }
         b"inline" => return Meaning::Request(Asked::Inline),
         b"take_over" => return Meaning::Request(Asked::TakeOver),
-        _ => return Meaning::Unknown,
+        name => {
+            return match About::meaning(name, rest) {
+                Some(Some(about)) => Meaning::Request(Asked::Administer(about)),
+                Some(None) => Meaning::Malformed(&[]),
+                None => Meaning::Unknown,
+            };
+        }
     };
     let (names, answer) = shape;
     let fits = rest.len() >= names.len()
@@ -130,7 +137,7 @@ pub fn meaning(attributes: &[(Vec<u8>, Vec<u8>)], inline: bool) -> Meaning {
     })
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
+pub fn number(digits: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(digits).ok()?;
     (text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
 }

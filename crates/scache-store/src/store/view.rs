@@ -3,6 +3,8 @@
 //!
 //! Places do not move: what is there all the time while somebody goes through all parts is seen once.
 
+use std::collections::BTreeSet;
+
 use scache_proto::administration::{Names, Purged};
 
 use super::Store;
@@ -141,15 +143,18 @@ impl<H> Store<H> {
         let Some(destination) = self.destinations.find(destination) else {
             return 0;
         };
-        let mut connections = 0;
         let mut slot = self.destinations.record(destination).bindings.first;
-        while slot != NONE {
-            let binding = &self.bindings[slot as usize];
-            let endpoint = self.endpoints.record(binding.endpoint);
-            connections += endpoint.connections.length();
+        let bindings = std::iter::from_fn(|| {
+            let binding = self.bindings.get(slot as usize).filter(|_| slot != NONE)?;
             slot = binding.links.next;
-        }
-        connections
+            Some(binding.endpoint)
+        });
+        // Bindings of different properties may lead to one endpoint.
+        let endpoints: BTreeSet<u32> = bindings.collect();
+        endpoints
+            .into_iter()
+            .map(|endpoint| self.endpoints.record(endpoint).connections.length())
+            .sum()
     }
 }
 

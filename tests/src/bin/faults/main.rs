@@ -67,6 +67,7 @@ fn main() -> ExitCode {
         // For the tests: not meant for people.
         ["hold-in-flight", count] => return other_user::hold(count),
         ["connect", path] => return other_user::connect(path),
+        ["take-and-save", path, label] => return other_user::take_and_save(path, label),
         _ => {}
     }
     let (short, parts) = match words.split_first() {

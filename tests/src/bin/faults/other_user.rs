@@ -1,4 +1,4 @@
-//! What the tests need a process of another user for. Not meant for people.
+//! What the tests need another process for, also of another user. Not meant for people.
 
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
 
+use scache_tests::exchange::{greeted, try_find, try_save};
 use scache_tests::wire::{Client, announcement};
 
 /// Sends so many descriptors to nobody, says so, and holds them until standard input ends.
@@ -38,5 +39,15 @@ pub fn connect(path: &str) -> ExitCode {
         Ok(_) => println!("turned away"),
         Err(error) => println!("{:?}", error.kind()),
     }
+    ExitCode::SUCCESS
+}
+
+/// Takes a connection and saves it again for a minute.
+pub fn take_and_save(path: &str, label: &str) -> ExitCode {
+    let client = greeted(Client::connect(Path::new(path)).expect("connect"));
+    let found = try_find(&client, label).expect("answered").expect("found");
+    let saved = try_save(&client, 60, label, "p", &found.descriptor);
+    assert_eq!(saved, Ok(0));
+    println!("saved");
     ExitCode::SUCCESS
 }

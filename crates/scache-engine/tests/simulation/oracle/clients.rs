@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use scache_engine::{Complaint, End, Failure, Transport};
+use scache_proto::entries::Happening;
 use scache_proto::limits;
+use scache_proto::server::Fault;
+use scache_store::Reason;
 
 use super::handoffs::HandOff;
 use super::{Oracle, RELIEF};
@@ -26,8 +29,12 @@ pub struct Peer {
     reads: u32,
     /// How much was carried out for it in this pass.
     carried: usize,
+    /// How many requests about the cache were, too.
+    looks: u32,
     /// The rest of what it said has to wait for others.
     pub is_owed: bool,
+    /// The same, or it has to read first: it depends on answers that were not seen.
+    may_be_behind: bool,
     /// Everything that it said was read.
     pub ended: bool,
 }
@@ -38,6 +45,12 @@ const READS: u32 = 3 * 16;
 
 /// How much may be done for one client before others have their turn.
 const EVENTS: usize = 256;
+
+/// How many others a request about the cache counts for.
+const ADMINISTRATION: usize = 100;
+
+/// How many of them may be answered for one client in a pass, which are so many in each turn.
+const LOOKS: u32 = 3 * 3;
 
 impl Peer {
     /// How many descriptors the engine has on its account.
@@ -54,11 +67,11 @@ impl Peer {
 
     /// Whether a turn of it was cut short.
     fn may_be_owed(&self) -> bool {
-        self.is_owed || self.carried >= EVENTS
+        self.is_owed || self.may_be_behind || self.carried >= EVENTS
     }
 
     pub fn is_answered(&self) -> bool {
-        self.session.out.is_empty()
+        self.session.is_answered()
     }
 }
 
@@ -83,6 +96,7 @@ impl Oracle {
                 if self.transport == Transport::Pass {
                     let deadline = self.now + self.settings.request_timeout;
                     self.handoffs.insert(fd, HandOff::new(deadline));
+                    self.count_clients();
                     self.idle_since = None;
                 } else {
                     self.greet(fd);
@@ -109,10 +123,19 @@ impl Oracle {
             refusals: 0,
             reads: 0,
             carried: 0,
+            looks: 0,
+            may_be_behind: false,
             is_owed: false,
             ended: false,
         };
         self.peers.insert(fd, peer);
+        self.book.count("clients_accepted", 1);
+        self.count_clients();
+    }
+
+    fn count_clients(&mut self) {
+        let clients = self.peers.len() + self.handoffs.len();
+        self.book.at_most("clients_most", clients as u64);
     }
 
     pub(super) fn received(&mut self, fd: Fd, result: &Result<(Vec<u8>, Got), Failure>) {
@@ -126,6 +149,7 @@ impl Oracle {
                 "it is read from while it is owed"
             );
             peer.is_owed = false;
+            peer.may_be_behind = false;
         }
         peer.retry_by = None;
         match result {
@@ -175,6 +199,15 @@ impl Oracle {
             .map_or(trace.len(), |offset| index + 1 + offset);
         let (watch, blinded) = (self.settings.watch, &self.blinded);
         let judge = |fd: Fd| Self::judge(watch, blinded, world, fd, &(index..next));
+        self.book.answered();
+        if let Asked::Administer(about) = asked {
+            let peer = self.peer(fd);
+            peer.carried += ADMINISTRATION;
+            peer.looks += 1;
+            assert!(peer.looks <= LOOKS, "others have to wait");
+            self.administer(world, fd, about);
+            return;
+        }
         if *asked == Asked::TakeOver {
             self.asked_to_take_over(world, fd, &trace[index..next]);
             return;
@@ -185,6 +218,10 @@ impl Oracle {
             self.expected.push(Complaint::OwnConnection);
             self.doomed.push(saved);
             self.peer(fd).session.reply(2, &[]);
+            return;
+        }
+        if self.draining && asked.is_save() {
+            self.turn_away(world, fd, asked, descriptor);
             return;
         }
         let expired = self.cache.expire(self.now);
@@ -223,9 +260,13 @@ impl Oracle {
                     property: property.clone(),
                     deadline: self.cache.deadline(self.now, *ttl),
                     since: self.now,
+                    saved: self.now,
                     excused: false,
                 });
                 self.releases.choose(evicted);
+                self.book.count("connections_saved", 1);
+                let what = Happening::Saved;
+                self.book.happens(self.now, what, endpoint, b"");
                 self.peer(fd).session.reply(0, &[]);
             }
             Asked::SaveDestination {
@@ -243,13 +284,19 @@ impl Oracle {
                 self.peer(fd).session.reply(0, &[]);
             }
             Asked::FindEndpoint(endpoint) => {
-                match self.cache.find_endpoint(endpoint, &judge, &mut dead) {
+                let found = self.cache.find_endpoint(endpoint, &judge, &mut dead);
+                self.found(world, endpoint, found.as_ref());
+                match found {
                     Some(entry) => self.peer(fd).session.hand_out(entry, None, false),
                     None => self.peer(fd).session.refuse(2, &[b"property"]),
                 }
             }
             Asked::FindDestination(destination) => {
-                match self.cache.find_destination(destination, &judge, &mut dead) {
+                let found = self.cache.find_destination(destination, &judge, &mut dead);
+                self.book.asked(destination, found.is_some());
+                let entry = found.as_ref().map(|(entry, _)| entry);
+                self.found(world, destination, entry);
+                match found {
                     Some((entry, property)) => {
                         self.peer(fd)
                             .session
@@ -263,22 +310,58 @@ impl Oracle {
                 endpoints,
             } => {
                 let through = self.cache.find_destination(destination, &judge, &mut dead);
+                self.book.asked(destination, through.is_some());
                 let found = through.or_else(|| {
                     endpoints.iter().find_map(|endpoint| {
                         let entry = self.cache.find_endpoint(endpoint, &judge, &mut dead)?;
                         Some((entry, Vec::new()))
                     })
                 });
+                let entry = found.as_ref().map(|(entry, _)| entry);
+                self.found(world, destination, entry);
                 let session = &mut self.peer(fd).session;
                 match found {
                     Some((entry, property)) => session.hand_out(entry, Some(&property), true),
                     None => session.refuse(2, &[b"label", b"property", b"property"]),
                 }
             }
-            Asked::Inline | Asked::TakeOver => panic!("{asked:?} is not for the cache"),
+            Asked::Inline | Asked::TakeOver | Asked::Administer(_) => {
+                panic!("{asked:?} is not for the cache")
+            }
         }
         self.releases.expire(expired);
         self.releases.push_all(dead);
+    }
+
+    /// What a client wanted was found or not.
+    fn found(&mut self, world: &World, wanted: &[u8], entry: Option<&Entry>) {
+        if let Some(entry) = entry {
+            self.taken(world, entry);
+            self.book.happens_later(Happening::Taken, &entry.endpoint);
+        } else {
+            self.book.happens_later(Happening::Missed, wanted);
+        }
+    }
+
+    /// Nothing new is kept.
+    fn turn_away(&mut self, world: &mut World, fd: Fd, asked: &Asked, descriptor: Option<Fd>) {
+        if let (Asked::SaveEndpoint { endpoint, .. } | Asked::Save { endpoint, .. }, Some(saved)) =
+            (asked, descriptor)
+        {
+            let socket = world.former_socket(saved);
+            world.given.remove(&socket);
+            let entry = Entry {
+                fd: saved,
+                endpoint: endpoint.clone(),
+                property: Vec::new(),
+                deadline: self.now,
+                since: self.now,
+                saved: self.now,
+                excused: false,
+            };
+            self.releases.push_all(vec![(entry, Reason::Drained)]);
+        }
+        self.peer(fd).session.reply(0, &[]);
     }
 
     fn asked_to_take_over(&mut self, world: &World, fd: Fd, look: &[Event]) {
@@ -318,7 +401,9 @@ impl Oracle {
         self.current = Some(fd);
         self.nothing_is_left_undone(fd);
         let peer = self.peers.get_mut(&fd).unwrap();
-        if peer.may_be_owed() && peer.session.to_write().0 != bytes {
+        let was_uncertain = peer.session.is_uncertain();
+        peer.session.see(bytes);
+        if (peer.may_be_owed() || was_uncertain) && peer.session.to_write().0 != bytes {
             assert!(peer.session.comes_to_rest(), "said too early");
         }
         let (expected, rider) = peer.session.to_write();
@@ -354,6 +439,14 @@ impl Oracle {
     /// The log is told of what a client did.
     pub(super) fn client_is_told(&mut self, complaint: Complaint) {
         let fd = self.current.expect("a complaint of nobody");
+        let session = &mut self.peer(fd).session;
+        if complaint == Complaint::Fault(Fault::NotReading)
+            && session.is_uncertain()
+            && session.blocked
+        {
+            session.broken = true;
+            return;
+        }
         let mut step = self.step(fd);
         if matches!(step, Step::Stuck) && self.peer(fd).may_be_owed() {
             // What it came to rest with was not seen.
@@ -418,7 +511,8 @@ impl Oracle {
 
     fn nothing_is_left_undone(&mut self, fd: Fd) {
         let peer = self.peer(fd);
-        if peer.must_go || peer.session.broken || peer.carried >= EVENTS {
+        let waits = peer.carried >= EVENTS || peer.session.is_uncertain();
+        if peer.must_go || peer.session.broken || waits {
             return;
         }
         match self.peer(fd).session.step() {
@@ -433,14 +527,20 @@ impl Oracle {
         for fd in self.peers.keys().copied().collect::<Vec<_>>() {
             self.nothing_is_left_undone(fd);
             let peer = self.peer(fd);
+            peer.may_be_behind = peer.carried >= EVENTS && peer.session.is_uncertain();
             peer.is_owed = peer.carried >= EVENTS && !peer.session.comes_to_rest();
             peer.refusals = 0;
             peer.reads = 0;
             peer.carried = 0;
+            peer.looks = 0;
             let peer = &self.peers[&fd];
             assert!(!peer.must_go && !peer.session.broken, "{fd} is still here");
             let deadline = self.request_deadline(peer);
-            assert!(deadline.is_none_or(|at| at > self.now), "{fd} is late");
+            let is_known = !peer.session.is_uncertain();
+            assert!(
+                deadline.is_none_or(|at| at > self.now || !is_known),
+                "{fd} is late"
+            );
         }
     }
 
@@ -453,11 +553,14 @@ impl Oracle {
         let peer = self.peer(fd);
         let step = peer.session.step();
         peer.carried += usize::from(!matches!(step, Step::Stuck));
-        assert!(peer.carried <= 3 * EVENTS, "others have to wait");
+        assert!(
+            peer.carried <= 3 * (EVENTS + ADMINISTRATION),
+            "others have to wait"
+        );
         step
     }
 
-    fn peer(&mut self, fd: Fd) -> &mut Peer {
+    pub(super) fn peer(&mut self, fd: Fd) -> &mut Peer {
         self.peers.get_mut(&fd).unwrap()
     }
 }

@@ -54,7 +54,8 @@ impl Oracle {
         let peer = self.peers.remove(&fd).unwrap();
         let late = self
             .request_deadline(&peer)
-            .is_some_and(|at| at <= self.now);
+            .is_some_and(|at| at <= self.now)
+            || peer.session.is_uncertain();
         let finishes = self
             .finish_by()
             .is_some_and(|at| !any_busy || at <= self.now);
@@ -110,6 +111,7 @@ impl Oracle {
             self.releases.expire(vec![entry]);
         } else {
             entry.since = self.now;
+            self.book.count("connections_put_back", 1);
             let evicted = self.cache.put_back(entry);
             self.releases.choose(evicted);
         }

@@ -67,6 +67,8 @@ pub struct Parting {
     pub deadline: Instant,
     reads: usize,
     answered: bool,
+    /// A line or the end was read.
+    heard: bool,
 }
 
 /// How often an answer has to be read from at least, before it is too long.
@@ -121,6 +123,11 @@ impl Oracle {
         assert_eq!(Some(bytes), expected.as_deref(), "not the goodbye");
         assert_eq!(world.health(world.former_socket(fd)), Health::Alive);
         let is_waited_for = self.releases.unwaited.take() != Some(fd);
+        if result == Ok(bytes.len()) {
+            self.book.count("goodbyes_said", 1);
+            self.book
+                .count("goodbyes_unanswered", u64::from(!is_waited_for));
+        }
         if result != Ok(bytes.len()) || !is_waited_for {
             self.doomed.push(fd);
             return;
@@ -134,6 +141,7 @@ impl Oracle {
             deadline: self.now + self.patience(),
             reads: 0,
             answered: false,
+            heard: false,
         });
     }
 
@@ -158,7 +166,8 @@ impl Oracle {
         let parting = parting.unwrap_or_else(|| panic!("{fd} is read from, which is nobody's"));
         match result {
             Ok((bytes, got)) => {
-                parting.answered |= bytes.is_empty() || bytes.contains(&b'\n');
+                parting.heard |= bytes.is_empty() || bytes.contains(&b'\n');
+                parting.answered |= parting.heard;
                 parting.reads += 1;
                 if let Got::One(passed) = got {
                     self.doomed.push(*passed);
@@ -186,6 +195,12 @@ impl Oracle {
             self.releases.unwaited = None;
         } else if let Some(at) = self.partings.iter().position(|parting| parting.fd == fd) {
             let parting = self.partings.remove(at);
+            let name = if parting.heard {
+                "goodbyes_answered"
+            } else {
+                "goodbyes_unanswered"
+            };
+            self.book.count(name, 1);
             let mut others = self.partings.iter();
             let is_first = others.all(|other| other.deadline >= parting.deadline);
             if is_first && self.surplus > 0 {
@@ -207,6 +222,8 @@ impl Oracle {
         let (entry, reason) = self.releasing(world, fd)?;
         let (endpoint, announced, said) = self.releases.announced.take()?;
         assert_eq!((&endpoint, announced), (&entry.endpoint, reason), "{fd}");
+        let room = self.releases.unwaited == Some(fd);
+        self.book.released(reason, room);
         if reason == Reason::Spoke
             && let Health::Spoke(mut expected) = world.health(world.former_socket(fd))
         {

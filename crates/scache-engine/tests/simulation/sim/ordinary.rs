@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Sim;
 use crate::clients::Client;
+use crate::failures::Flood;
 
 impl Sim {
     /// Ordinary clients come, ask, and go; one dies in the middle of a request, and time passes.
@@ -46,7 +47,7 @@ impl Sim {
     }
 
     /// A client says more than it can be listened to, and another one asks something now and then.
-    pub fn somebody_floods(&mut self, passes: usize) {
+    pub fn somebody_floods(&mut self, what: Flood, passes: usize) {
         let mut world = self.world.borrow_mut();
         let flooder = Client::careless(world.connect([4000, 1_000_000], Some(0)));
         let other = Client::polite(world.connect([4000, 4000], Some(0)));
@@ -59,7 +60,10 @@ impl Sim {
                 panic!("somebody else is here");
             };
             assert!(!flooder.is_gone && !other.is_gone);
-            flooder.flood(&mut world, &mut self.requests);
+            match what {
+                Flood::Saves => flooder.flood(&mut world, &mut self.requests),
+                Flood::Looks => flooder.flood_with_looks(&mut self.requests),
+            }
             other.ask(&mut world, &mut self.requests);
             for client in &mut self.clients {
                 client.go_on(&mut world, &mut self.requests, usize::MAX);

@@ -1,18 +1,7 @@
-//! scachectl(1): a connection cache seen from outside. All that it knows it asks of the daemon, as any
-//! other client.
-
-mod command_line;
-mod failure;
-mod socket;
+//! scachectl(1): a connection cache seen from outside.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let options = command_line::Options::parse();
-    match options.run() {
-        Ok(code) => code,
-        Err(failure) => failure.report(),
-    }
+    scachectl::main()
 }

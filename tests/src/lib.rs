@@ -13,4 +13,5 @@ mod private_dev;
 pub mod process;
 pub mod redis;
 pub mod stock;
+pub mod tools;
 pub mod wire;

@@ -10,6 +10,13 @@ use std::path::Path;
 
 use clap::Command;
 use clap_complete::Shell;
+use clap_mangen::Man;
+
+/// What the definition does not say: statuses, files, examples.
+const REST: &str = include_str!("../../../man/scachectl.1.rest");
+
+/// As in the pages that are written by hand. It is no matter of when they are built: the same source makes the same page.
+const DATE: &str = "2026-11-25";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let Some(directory) = std::env::args_os().nth(1) else {
@@ -22,12 +29,48 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let manual = directory.join("man1");
     fs::create_dir_all(&manual)?;
-    clap_mangen::generate_to(scachectl::command(), &manual)?;
+    let mut command = scachectl::command().disable_help_subcommand(true);
+    command.build();
+    describe(&command, &manual)?;
     for (name, command) in [
         ("scachectl", scachectl::command()),
         ("scached", scached::standalone::command()),
     ] {
         complete(name, command, directory)?;
+    }
+    Ok(())
+}
+
+/// Writes the page of a command, and those of its subcommands.
+fn describe(command: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
+    let name = command.get_display_name().unwrap_or(command.get_name());
+    let is_whole = name == command.get_name();
+    let page = Man::new(command.clone())
+        .title(name.to_uppercase())
+        .date(DATE)
+        .source(concat!("scache ", env!("CARGO_PKG_VERSION")))
+        .manual("General Commands Manual");
+    let mut text = Vec::new();
+    page.render_title(&mut text)?;
+    page.render_name_section(&mut text)?;
+    page.render_synopsis_section(&mut text)?;
+    page.render_description_section(&mut text)?;
+    page.render_options_section(&mut text)?;
+    if command.has_subcommands() {
+        page.render_subcommands_section(&mut text)?;
+    }
+    let rest = if is_whole {
+        REST
+    } else {
+        ".SH SEE ALSO\n\\fBscachectl\\fR(1)\n"
+    };
+    text.extend(rest.as_bytes());
+    let text = String::from_utf8(text)?;
+    // A blank at the end of a line is an error to whoever checks pages.
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    fs::write(directory.join(format!("{name}.1")), lines.join("\n") + "\n")?;
+    for subcommand in command.get_subcommands() {
+        describe(subcommand, directory)?;
     }
     Ok(())
 }

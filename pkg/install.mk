@@ -93,9 +93,15 @@ uninstall:
 		test ! -d $(DESTDIR)$$directory || rmdir --ignore-fail-on-non-empty $(DESTDIR)$$directory; \
 	done
 
+# Stale packages would be judged along with the new ones.
 deb: build target/tools/bin/cargo-deb
+	rm -rf target/debian target/packaging
+	mkdir -p target/packaging/man1
+	for page in target/release/pages/man1/*.1; do gzip -9nc $$page >target/packaging/man1/$${page##*/}.gz || exit 1; done
+	{ cat pkg/debian/copyright; sed 's/^$$/./; s/^/ /' LICENSE; } >target/packaging/copyright
+	sed 's/^scache (/scachectl (/' pkg/debian/changelog >target/packaging/scachectl.changelog
 	for package in scached scachectl; do \
-		target/tools/bin/cargo-deb --no-build --locked -p $$package --output target/debian/ || exit 1; \
+		target/tools/bin/cargo-deb --no-build --strip --locked -p $$package --output target/debian/ || exit 1; \
 	done
 
 target/tools/bin/cargo-deb:

@@ -28,10 +28,10 @@ fn each_file_of_a_package_exists_or_is_built() {
     for package in ["scached", "scachectl"] {
         let directory = repository::path(&format!("crates/{package}"));
         for (source, _) in assets(package) {
-            let path = match source.strip_prefix("../../target/release/pages") {
+            let path = match source.strip_prefix("target/release/pages") {
                 Some(rest) => repository::generated().join(rest.trim_start_matches('/')),
                 // Programs, and what the Makefile makes for the packages.
-                None if source.contains("target/release/") => continue,
+                None if source.contains("target/") => continue,
                 None => directory.join(&source),
             };
             assert!(exists(&path), "{package}: there is no {source}");

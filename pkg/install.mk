@@ -51,9 +51,11 @@ install:
 	install -m 644 $(BUILD)/pages/bash/* $(DESTDIR)$(sharedir)/bash-completion/completions
 	install -m 644 $(BUILD)/pages/zsh/* $(DESTDIR)$(sharedir)/zsh/site-functions
 	install -m 644 $(BUILD)/pages/fish/* $(DESTDIR)$(sharedir)/fish/vendor_completions.d
-	install -m 644 pkg/systemd/scached.socket $(DESTDIR)$(unitdir)
-	sed 's|/usr/sbin/|$(sbindir)/|; s|/etc/|$(SYSCONFDIR)/|' pkg/systemd/scached.service >$(DESTDIR)$(unitdir)/scached.service
-	chmod 644 $(DESTDIR)$(unitdir)/scached.service
+	install -m 644 pkg/systemd/*.socket $(DESTDIR)$(unitdir)
+	for unit in pkg/systemd/*.service; do \
+		sed 's|/usr/sbin/|$(sbindir)/|; s|/usr/bin/|$(bindir)/|; s| /etc/| $(SYSCONFDIR)/|' $$unit >$(DESTDIR)$(unitdir)/$${unit##*/} && \
+		chmod 644 $(DESTDIR)$(unitdir)/$${unit##*/} || exit 1; \
+	done
 	install -m 644 pkg/tmpfiles.d/scache.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
 	install -m 644 pkg/sysusers.d/scache.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d
 	test -e $(DESTDIR)$(SYSCONFDIR)/scache.toml || install -m 644 pkg/scache.toml $(DESTDIR)$(SYSCONFDIR)
@@ -80,7 +82,7 @@ uninstall:
 			$(DESTDIR)$(sharedir)/zsh/site-functions/_$$name \
 			$(DESTDIR)$(sharedir)/fish/vendor_completions.d/$$name.fish; \
 	done
-	rm -f $(addprefix $(DESTDIR)$(unitdir)/, scached.service scached.socket)
+	for unit in pkg/systemd/*; do rm -f $(DESTDIR)$(unitdir)/$${unit##*/}; done
 	rm -f $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/scache.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/scache.conf
 	! cmp -s pkg/scache.toml $(DESTDIR)$(SYSCONFDIR)/scache.toml || rm $(DESTDIR)$(SYSCONFDIR)/scache.toml
 	rm -f $(DESTDIR)$(includedir)/scache.h $(DESTDIR)$(libdir)/libscache.a $(DESTDIR)$(libdir)/libscache.so* \

@@ -56,6 +56,7 @@ const WHOLE: &[(&str, &str)] = &[
     ("docs", "share/doc/scache"),
     ("docs/benchmarks", "share/doc/scache/benchmarks"),
     ("pkg/monitoring", "share/scache/monitoring"),
+    ("pkg/systemd", "lib/systemd/system"),
 ];
 
 /// Runs make with the programs that are built for the tests.

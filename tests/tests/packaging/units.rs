@@ -66,7 +66,7 @@ fn allowed_calls() -> Vec<String> {
             Some(names) => (names, true),
             None => (list, false),
         };
-        for name in names.split(' ').flat_map(|name| calls(name)) {
+        for name in names.split(' ').flat_map(calls) {
             if forbids {
                 allowed.retain(|other| *other != name);
             } else {

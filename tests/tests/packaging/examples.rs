@@ -49,6 +49,8 @@ fn candidates(document: &Path) -> Vec<String> {
                 _ if prompts && !line.starts_with("$ ") => {}
                 _ => lines.push(line),
             }
+        } else if is_markdown && line.starts_with("    scache") {
+            lines.push(line.to_owned());
         } else if is_markdown {
             lines.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
         }

@@ -179,7 +179,8 @@ fn a_daemon_without_a_network_passes_connections_of_this_one() {
         .arg(built("scached"))
         .arg("--socket")
         .arg(&path)
-        .args(["--ttl-limit", "10m"]);
+        .args(["--ttl-limit", "10m"])
+        .stderr(std::process::Stdio::null());
     let mut daemon = Started(command.spawn().expect("unshare(1), as root"));
     daemon.wait_for(&path);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

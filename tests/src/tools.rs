@@ -81,7 +81,9 @@ pub fn systemd_units() -> PathBuf {
     systemd_root().join("lib/systemd/system")
 }
 
-fn systemd_root() -> &'static PathBuf {
+/// The directory in which they are unpacked.
+#[must_use]
+pub fn systemd_root() -> &'static PathBuf {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| SYSTEMD.locate())
 }

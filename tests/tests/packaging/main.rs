@@ -1,5 +1,6 @@
 //! What is installed and shipped: files, pages, units, packages, and that none of it says what is not so.
 
+mod booted;
 mod examples;
 mod installation;
 mod packages;

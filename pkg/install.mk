@@ -67,7 +67,7 @@ install:
 	sed 's|@PREFIX@|$(PREFIX)|; s|@INCLUDEDIR@|$(includedir)|; s|@LIBDIR@|$(libdir)|; s|@VERSION@|$(VERSION)|' pkg/scache.pc.in \
 		>$(DESTDIR)$(libdir)/pkgconfig/scache.pc
 	chmod 644 $(DESTDIR)$(libdir)/pkgconfig/scache.pc
-	install -m 644 README.md README.ja.md CHANGELOG.md LICENSE docs/*.md crates/scache-client-c/examples/reuse.c $(DESTDIR)$(docdir)
+	install -m 644 README.md README.ja.md CHANGELOG.md LICENSE docs/*.* crates/scache-client-c/examples/reuse.c $(DESTDIR)$(docdir)
 	install -m 644 docs/benchmarks/*.svg $(DESTDIR)$(docdir)/benchmarks
 	for file in pkg/monitoring/*; do test ! -f $$file || install -m 644 $$file $(DESTDIR)$(sharedir)/scache/monitoring; done
 

@@ -68,7 +68,16 @@ fn describe(command: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
     let text = String::from_utf8(text)?;
     // A blank at the end of a line is an error to whoever checks pages.
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
-    fs::write(directory.join(format!("{name}.1")), lines.join("\n") + "\n")?;
+    // Nor does a line end where a paragraph does.
+    let is_end = |line: Option<&&str>| line.is_some_and(|line| line.is_empty() || *line == ".sp");
+    let kept: Vec<&str> = (0..lines.len())
+        .filter(|place| {
+            let before = place.checked_sub(1).and_then(|place| lines.get(place));
+            lines[*place] != ".br" || !(is_end(before) || is_end(lines.get(place + 1)))
+        })
+        .map(|place| lines[place])
+        .collect();
+    fs::write(directory.join(format!("{name}.1")), kept.join("\n") + "\n")?;
     for subcommand in command.get_subcommands() {
         describe(subcommand, directory)?;
     }

@@ -91,7 +91,12 @@ fn commands(line: &str) -> Vec<Vec<String>> {
 
 /// Whether a word describes what to write rather than be it.
 fn is_placeholder(word: &str) -> bool {
-    word.contains(['…', '[', ']', '{', '}']) || word.contains("...") || word == "OPTION"
+    let is_name = word.len() > 1
+        && word != "QUIT"
+        && word
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || matches!(byte, b':' | b'_'));
+    is_name || word.contains(['…', '[', ']', '{', '}']) || word.contains("...")
 }
 
 /// The command lines of ours among the words: from the program's name on.
@@ -125,7 +130,9 @@ fn each_command_line_in_a_document_is_understood() {
                 if let Err(error) = command.try_get_matches_from(words)
                     && !matches!(
                         error.kind(),
-                        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+                        ErrorKind::DisplayHelp
+                            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+                            | ErrorKind::DisplayVersion
                     )
                     && !names_a_user(&error.to_string())
                 {

@@ -39,7 +39,7 @@ fn each_file_of_a_package_exists_or_is_built() {
     }
 }
 
-/// Whether there is a file of this name; the name may have a star in it.
+/// Whether there is a file of this name; the name may have a star in it, and another at its end.
 fn exists(path: &Path) -> bool {
     let name = path
         .file_name()
@@ -51,7 +51,7 @@ fn exists(path: &Path) -> bool {
     let directory = path.parent().expect("a directory");
     !repository::files(directory, |path| {
         let name = Path::new(path).file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.starts_with(begin) && name.ends_with(end))
+        name.is_some_and(|name| name.starts_with(begin) && name.contains(end.trim_end_matches('*')))
     })
     .is_empty()
 }

@@ -6,13 +6,15 @@
 # make demo    a real Postfix with stock scache, then with ours, side by side
 # make bench   the same work for stock and for ours; writes docs/benchmarks.md (some ten minutes)
 #              BENCH=--without-stock-fill leaves out what takes stock minutes
+# make build   what `make install` installs; pkg/install.mk has that, and packages
 
 CARGO ?= cargo
 
 .PHONY: build run test check sim demo bench faults
 
 build:
-	$(CARGO) build --locked --release --bins
+	$(CARGO) build --locked --release -p scached -p scachectl -p scache-client-c
+	$(MAKE) --no-print-directory pages
 
 run:
 	$(CARGO) run --locked --release --bin scached
@@ -46,3 +48,5 @@ bench:
 faults:
 	$(CARGO) build --locked --release --workspace --bins
 	$(CARGO) run --locked --release --bin faults -- $(if $(SHORT),--short) $(PARTS)
+
+include pkg/install.mk

@@ -18,4 +18,5 @@ pub mod redis;
 pub mod smtp_sink;
 pub mod stock;
 pub mod tmux;
+pub mod tools;
 pub mod wire;

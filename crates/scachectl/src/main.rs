@@ -1,37 +1,7 @@
-//! scachectl(1): a connection cache seen from outside. All that it knows it asks of the daemon, as any
-//! other client.
-
-mod bench;
-mod cache;
-mod command_line;
-mod connect;
-mod drain;
-mod events;
-mod exporter;
-mod failure;
-mod figures;
-mod labels;
-mod list;
-mod output;
-mod postfix;
-mod purge;
-mod socket;
-mod stats;
-mod time;
-mod top;
-mod watch;
+//! scachectl(1): a connection cache seen from outside.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let options = match command_line::Options::try_parse() {
-        Ok(options) => options,
-        Err(error) => return failure::of_command_line(&error),
-    };
-    match options.run() {
-        Ok(code) => code,
-        Err(failure) => failure.report(),
-    }
+    scachectl::main()
 }

@@ -16,6 +16,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::rc::Rc;
 
+use clap::CommandFactory;
 use scache_engine::{End, Engine, Listener, Settings, Transport};
 use scache_sys::descriptors::Descriptor;
 use scache_sys::sockets::Name;
@@ -41,6 +42,12 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Its options, for completions, and for whoever checks what is written about them.
+#[must_use]
+pub fn command() -> clap::Command {
+    Options::command()
 }
 
 /// Where clients come from.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -60,9 +61,13 @@ fn compile(directory: &TempDir, name: &str, library: Library) -> PathBuf {
     match library {
         Library::Static => compiler.arg(built("libscache.a")).args(SYSTEM),
         Library::Shared => {
-            let shared = built("libscache.so");
-            let beside = shared.parent().expect("a directory").display();
-            compiler.arg(&shared).arg(format!("-Wl,-rpath,{beside}"))
+            // Programs look for it under the name that `make install` gives it.
+            let installed = directory.path().join("libscache.so.0");
+            if !installed.exists() {
+                symlink(built("libscache.so"), &installed).expect("a link");
+            }
+            let rpath = format!("-Wl,-rpath,{}", directory.path().display());
+            compiler.arg(&installed).arg(rpath)
         }
     };
     run(&mut compiler);

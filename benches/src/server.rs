@@ -152,13 +152,25 @@ impl Processor {
     }
 }
 
+/// Starts something from this thread that is not kept on our processor, and may end with this thread.
+pub(crate) fn started_on_all_processors<T>(start: impl FnOnce() -> T) -> T {
+    run_on_all();
+    let started = start();
+    Processor::last().keep_us_there();
+    started
+}
+
+fn run_on_all() {
+    let mut all = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|number| all.set(number));
+    sched_setaffinity(None::<Pid>, &all).expect("processors to run on");
+}
+
 /// Runs something, and what it starts, on all processors.
 pub(crate) fn on_all_processors<T: Send>(run: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let mut all = CpuSet::new();
-            (0..CpuSet::MAX_CPU).for_each(|number| all.set(number));
-            sched_setaffinity(None::<Pid>, &all).expect("processors to run on");
+            run_on_all();
             run()
         });
         thread

@@ -6,11 +6,14 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// The figures of the table, each by a part of its name.
-const FIGURES: [&str; 17] = [
+const FIGURES: [&str; 22] = [
     "stock protocol, near-empty, watched",
     "unwatched / floor",
     "watched / unwatched",
     "inline descriptors",
+    "the same / its floor",
+    "its floor / stock",
+    "floor of the stock protocol / stock",
     "resident memory, idle",
     "(PSS)",
     "exec to first reply",
@@ -24,6 +27,8 @@ const FIGURES: [&str; 17] = [
     "150 connections and 500 bindings / 10 entries",
     "deliveries per second",
     "connections opened",
+    "beside top and a scrape each second",
+    "99 % of requests beside a list of everything",
 ];
 
 #[test]
@@ -53,6 +58,9 @@ fn a_page_with_all_figures_is_written() {
         );
     }
     assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+    for note in ["scachectl list --json", "scachectl postfix install"] {
+        assert!(page.contains(note), "{note} in {page}");
+    }
     let counted = page.contains("| recvmsg |");
     assert!(counted || page.contains("were not counted"), "{page}");
 

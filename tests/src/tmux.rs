@@ -134,7 +134,9 @@ impl Tmux {
 
     fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(program());
+        // Otherwise it would start a server by itself, of which nobody here knows, if ours is not there yet.
         tmux(&mut command, &self.directory)
+            .arg("-N")
             .args(arguments)
             .output()
             .expect("tmux")

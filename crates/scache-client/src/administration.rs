@@ -17,7 +17,7 @@ use scache_proto::administration::{Administration, Entry};
 
 use crate::exchange::Answer;
 use crate::operation::Operation;
-use crate::{Client, Error};
+use crate::{Client, Error, ProtocolError};
 
 impl Client {
     /// All that the cache counts.
@@ -38,7 +38,10 @@ impl Client {
         prefix: &[u8],
         from: u64,
     ) -> Result<Page<ConnectionEntry>, Error> {
-        page(self.perform(&list(Listed::Connections, prefix, from)?, None)?)
+        part(
+            from,
+            self.perform(&list(Listed::Connections, prefix, from)?, None)?,
+        )
     }
 
     /// Bindings whose destination's label begins with `prefix`, likewise.
@@ -46,7 +49,10 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn bindings(&mut self, prefix: &[u8], from: u64) -> Result<Page<BindingEntry>, Error> {
-        page(self.perform(&list(Listed::Bindings, prefix, from)?, None)?)
+        part(
+            from,
+            self.perform(&list(Listed::Bindings, prefix, from)?, None)?,
+        )
     }
 
     /// The busiest destinations, a thousand of them, whose label begins with `prefix`, likewise. In no order.
@@ -58,7 +64,10 @@ impl Client {
         prefix: &[u8],
         from: u64,
     ) -> Result<Page<DestinationEntry>, Error> {
-        page(self.perform(&list(Listed::Destinations, prefix, from)?, None)?)
+        part(
+            from,
+            self.perform(&list(Listed::Destinations, prefix, from)?, None)?,
+        )
     }
 
     /// What happened from this number on, oldest first. The cache remembers nothing before it is asked for the
@@ -76,7 +85,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub fn purge(&mut self, names: Names<'_>, from: u64) -> Result<Purged, Error> {
-        purged(self.perform(&purge(names, from), None)?)
+        purged(from, self.perform(&purge(names, from), None)?)
     }
 
     /// Whether the cache keeps nothing new from now on: what is saved is closed with a goodbye, what is there can
@@ -120,8 +129,25 @@ pub(crate) fn page<T: Entry>(answer: Answer) -> Result<Page<T>, Error> {
     Ok(Page::parse(report(answer)?.list()))
 }
 
-pub(crate) fn purged(answer: Answer) -> Result<Purged, Error> {
-    Ok(Purged::parse(report(answer)?.list()))
+/// A page of many.
+pub(crate) fn part<T: Entry>(from: u64, answer: Answer) -> Result<Page<T>, Error> {
+    let page: Page<T> = page(answer)?;
+    goes_on(from, page.next)?;
+    Ok(page)
+}
+
+pub(crate) fn purged(from: u64, answer: Answer) -> Result<Purged, Error> {
+    let purged = Purged::parse(report(answer)?.list());
+    goes_on(from, purged.next)?;
+    Ok(purged)
+}
+
+/// Who asks until there is nothing more must not be kept asking for ever.
+fn goes_on(from: u64, next: Option<u64>) -> Result<(), Error> {
+    match next {
+        Some(next) if next <= from => Err(Error::Protocol(ProtocolError)),
+        _ => Ok(()),
+    }
 }
 
 pub(crate) fn report(answer: Answer) -> Result<scache_proto::attr::Attributes, Error> {
@@ -129,5 +155,32 @@ pub(crate) fn report(answer: Answer) -> Result<scache_proto::attr::Attributes, E
         Answer::Report(report) => Ok(report),
         Answer::Refused(scache_proto::Status::Malformed) => Err(Error::Unsupported),
         Answer::Refused(_) | Answer::Done | Answer::Found { .. } => Err(Error::Refused),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use scache_proto::attr::Attributes;
+
+    #[test]
+    fn a_part_that_leads_nowhere_is_an_error() {
+        for (from, next, is_sound) in [
+            (0, None, true),
+            (0, Some("1"), true),
+            (0, Some("0"), false),
+            (7, Some("7"), false),
+            (7, Some("6"), false),
+            (7, Some("8"), true),
+        ] {
+            let mut report = Attributes::default();
+            if let Some(next) = next {
+                report.push("next", next.as_bytes());
+            }
+            let answer = || Answer::Report(report.clone());
+            let listed = part::<ConnectionEntry>(from, answer());
+            assert_eq!(listed.is_ok(), is_sound, "{from} {next:?}");
+            assert_eq!(purged(from, answer()).is_ok(), is_sound, "{from} {next:?}");
+        }
     }
 }

@@ -151,6 +151,7 @@ fn install_and_uninstall_leave_no_trace_but_reuse() {
             ("running", Value::from(true)),
             ("configured", "scache-rs".into()),
             ("serving", "scache-rs".into()),
+            ("serving_version", env!("CARGO_PKG_VERSION").into()),
             ("program_is_shipped", true.into()),
             ("announces", true.into()),
             ("way_back", "bytes".into()),

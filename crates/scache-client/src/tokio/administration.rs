@@ -4,7 +4,7 @@ use super::Client;
 use crate::Error;
 use crate::administration::{
     BindingEntry, ConnectionEntry, DestinationEntry, EventEntry, Listed, Names, Page, Purged,
-    STATS, Stats, drain, events, list, page, purge, purged, report, stats,
+    STATS, Stats, drain, events, list, page, part, purge, purged, report, stats,
 };
 
 impl Client {
@@ -26,7 +26,7 @@ impl Client {
         from: u64,
     ) -> Result<Page<ConnectionEntry>, Error> {
         let operation = list(Listed::Connections, prefix, from)?;
-        page(self.perform(&operation, None).await?)
+        part(from, self.perform(&operation, None).await?)
     }
 
     /// [`crate::Client::bindings`].
@@ -39,7 +39,7 @@ impl Client {
         from: u64,
     ) -> Result<Page<BindingEntry>, Error> {
         let operation = list(Listed::Bindings, prefix, from)?;
-        page(self.perform(&operation, None).await?)
+        part(from, self.perform(&operation, None).await?)
     }
 
     /// [`crate::Client::destinations`].
@@ -52,7 +52,7 @@ impl Client {
         from: u64,
     ) -> Result<Page<DestinationEntry>, Error> {
         let operation = list(Listed::Destinations, prefix, from)?;
-        page(self.perform(&operation, None).await?)
+        part(from, self.perform(&operation, None).await?)
     }
 
     /// [`crate::Client::events`].
@@ -68,7 +68,7 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn purge(&mut self, names: Names<'_>, from: u64) -> Result<Purged, Error> {
-        purged(self.perform(&purge(names, from), None).await?)
+        purged(from, self.perform(&purge(names, from), None).await?)
     }
 
     /// [`crate::Client::drain`].

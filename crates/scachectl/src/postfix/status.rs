@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use scache_client::Client;
 use serde::Serialize;
 
 use super::copies::{Copies, WayBack};
@@ -36,6 +37,8 @@ struct Report {
     shipped: Option<String>,
     /// Who answers: `stock`, `scache-rs`.
     serving: Option<&'static str>,
+    /// Its version, if it says.
+    serving_version: Option<String>,
     /// Why nobody does.
     no_answer: Option<String>,
     process: Option<u32>,
@@ -92,6 +95,7 @@ impl Report {
                 .and_then(|shipped| program::same(&program, shipped).ok().flatten()),
             shipped: shipped.map(|shipped| shipped.display().to_string()),
             serving: None,
+            serving_version: None,
             no_answer: None,
             process: None,
             process_program: None,
@@ -121,6 +125,9 @@ impl Report {
                     Server::Ours => NAME,
                     Server::Stock => "stock",
                 });
+                if heard.server == Server::Ours {
+                    self.serving_version = version(&instance.socket(entry));
+                }
                 self.announces = heard.announced;
                 if let Service::Process(process) = service {
                     self.process = Some(process.number);
@@ -157,7 +164,10 @@ impl Report {
                 let program = self.process_program.as_ref();
                 let program = program.map(|program| format!(" ({program})"));
                 let [process, program] = [process, program].map(Option::unwrap_or_default);
-                format!("{server}{process}{program}")
+                let version = self.serving_version.as_ref();
+                let version = version.map(|version| format!(" {version}"));
+                let version = version.unwrap_or_default();
+                format!("{server}{version}{process}{program}")
             }
             (None, Some(why)) => format!("nobody: {why}"),
             (None, None) => "nobody".to_owned(),
@@ -194,4 +204,11 @@ impl Report {
         }
         text
     }
+}
+
+/// The version of ours that listens there; those before there was such a request do not say.
+fn version(socket: &Path) -> Option<String> {
+    let mut client = Client::new(socket).with_timeout(PATIENCE);
+    let version = client.stats().ok()?.version;
+    (!version.is_empty()).then_some(version)
 }

@@ -10,6 +10,7 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
+use scache_proto::Ttl;
 use scache_proto::entries::Happening;
 use scache_proto::request::Request;
 use scache_proto::server::{Answer, Fault, HandOut};
@@ -155,7 +156,7 @@ impl<D> Cache<D> {
                 ttl,
                 endpoint,
                 property,
-            } => (ttl, endpoint, property),
+            } => (since_now(pass, ttl), endpoint, property),
             Request::Save {
                 ttl,
                 destination,
@@ -222,6 +223,7 @@ impl<D> Cache<D> {
                 endpoint,
             } => {
                 if !self.draining {
+                    let ttl = since_now(pass, ttl);
                     self.store
                         .save_destination(now, ttl, destination, property, endpoint);
                     self.settle(pass);
@@ -404,6 +406,9 @@ impl<D> Cache<D> {
         let taken = &handed_out.taken;
         self.journal
             .record(pass.now, Happening::Taken, &taken.endpoint, b"");
+        if taken.handle.life == LifeId::NONE {
+            return;
+        }
         let life = self.lives.take(taken.handle.life);
         let began = life.map_or(taken.handle.saved, |life| life.began);
         let age = began.milliseconds_until(self.moment(pass.now));
@@ -414,4 +419,14 @@ impl<D> Cache<D> {
             .taken_age_seconds
             .observe(u64::from(age / 1000), 1);
     }
+}
+
+/// A time to live from the beginning of the pass on. Who tells it to the millisecond hands over what may not expire
+/// before its time, and may have told it after that.
+fn since_now<K: Kernel, H>(pass: &mut Pass<'_, K, H>, ttl: Ttl) -> Ttl {
+    if !ttl.is_precise() {
+        return ttl;
+    }
+    let passed = pass.kernel.now().saturating_duration_since(pass.now);
+    Ttl::from_remaining(Duration::from(ttl) + passed).unwrap_or(ttl)
 }

@@ -124,6 +124,11 @@ impl Ttl {
         }
     }
 
+    /// Whether it was told more precisely than in whole seconds.
+    pub fn is_precise(self) -> bool {
+        self.fraction().is_some()
+    }
+
     /// Milliseconds, if they say more than the seconds do.
     pub(crate) fn fraction(self) -> Option<u64> {
         (!self.milliseconds.is_multiple_of(1000)).then_some(self.milliseconds)

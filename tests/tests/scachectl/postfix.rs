@@ -177,13 +177,14 @@ fn install_and_uninstall_leave_no_trace_but_reuse() {
         delivers_by("scache", &instance);
         assert_eq!(status(&instance)["serving"], "stock");
 
-        // To be asked who it is, by us and by ours that hands over to it, is all that stock complains of.
+        // To be asked who it is, by us and by ours that hands over to it, is all that stock complains of; once more for
+        // each time that we ask before master(8) has begun to reload.
         let log = instance.complete_log();
         let complaints = log.complaints();
         let (harmless, wrong): (Vec<&str>, Vec<&str>) = complaints
             .iter()
             .partition(|line| line.contains("unrecognized request: \"inline\""));
-        assert!((1..=2).contains(&harmless.len()), "{harmless:#?}");
+        assert!(!harmless.is_empty(), "{complaints:#?}");
         assert_eq!(wrong, Vec::<&str>::new());
 
         let text = said(&uninstall(&instance));

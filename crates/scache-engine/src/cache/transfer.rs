@@ -55,7 +55,8 @@ impl<D> Cache<D> {
                 &taken.endpoint,
                 &taken.property,
                 taken.deadline,
-                pass.now,
+                // What is left from now on, not from the beginning of the pass: so it is taken.
+                pass.kernel.now(),
             );
             match (unusable, request) {
                 (None, Ok(request)) => {
@@ -72,7 +73,8 @@ impl<D> Cache<D> {
             }
         }
         for bound in &entries.bindings {
-            if let Ok(request) = entries::save_binding(bound, pass.now) {
+            let now = pass.kernel.now();
+            if let Ok(request) = entries::save_binding(bound, now) {
                 self.answer(pass, request);
             }
         }

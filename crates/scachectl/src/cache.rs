@@ -1,13 +1,13 @@
 //! The cache that is asked, and what to tell the user when it does not answer.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use scache_client::{Client, Error};
 
 use crate::failure::{Failure, Status};
+use crate::socket;
 
 /// Longer than any cache takes that runs, and not too long for who waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub(crate) fn is_away(error: &Error) -> bool {
 pub(crate) fn failure(error: &Error, path: &Path) -> Failure {
     let at = path.display();
     let (status, message) = match error {
-        Error::Connect { source, .. } => return unreachable(source.kind(), source, path),
+        Error::Connect { source, .. } => return socket::failure(path, source),
         Error::Unanswered(source) => match source.kind() {
             ErrorKind::TimedOut => (
                 Status::Unavailable,
@@ -74,7 +74,7 @@ pub(crate) fn failure(error: &Error, path: &Path) -> Failure {
                     "{at} accepts, but does not answer: is it a connection cache, and does it run?"
                 ),
             ),
-            ErrorKind::PermissionDenied => return unreachable(source.kind(), source, path),
+            ErrorKind::PermissionDenied => return socket::failure(path, source),
             _ => (
                 Status::Unavailable,
                 format!(
@@ -103,42 +103,6 @@ pub(crate) fn failure(error: &Error, path: &Path) -> Failure {
         ),
         Error::Value(error) => (Status::Usage, format!("that cannot be asked for: {error}")),
         error => (Status::Unavailable, format!("{at}: {error}")),
-    };
-    Failure::new(status, message)
-}
-
-fn unreachable(kind: ErrorKind, source: &std::io::Error, path: &Path) -> Failure {
-    let at = path.display();
-    let is_socket = path
-        .metadata()
-        .map_or(true, |data| data.file_type().is_socket());
-    let (status, message) = match kind {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => (
-            Status::NoInput,
-            format!("there is no {at}: start the cache, or name its socket with --socket"),
-        ),
-        ErrorKind::PermissionDenied => (
-            Status::NoPermission,
-            format!(
-                "this user may not use {at}: run scachectl as root or as a user who may write to it"
-            ),
-        ),
-        _ if !is_socket => (
-            Status::NoInput,
-            format!("{at} is not a socket: name that of the cache with --socket"),
-        ),
-        ErrorKind::ConnectionRefused => (
-            Status::Unavailable,
-            format!("nobody listens at {at}: start the cache, or name its socket with --socket"),
-        ),
-        ErrorKind::InvalidInput | ErrorKind::InvalidFilename => (
-            Status::Usage,
-            format!("{at} cannot be the path of a socket: {source}"),
-        ),
-        _ => (
-            Status::Unavailable,
-            format!("cannot connect to {at}: {source}"),
-        ),
     };
     Failure::new(status, message)
 }

@@ -1,6 +1,7 @@
 //! Where the cache listens, if nobody says so.
 
-use std::io;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,31 +29,39 @@ pub(crate) fn find() -> Result<PathBuf, Failure> {
 
 /// Why the socket at `path` cannot be used, by what connect(2) said, and what to do.
 pub(crate) fn failure(path: &Path, error: &io::Error) -> Failure {
-    let path = path.display();
-    match error.kind() {
-        io::ErrorKind::NotFound => Failure::new(
-            Status::Unavailable,
-            format!(
-                "there is no socket {path}: start the cache, or name another one with --socket"
-            ),
+    let at = path.display();
+    let is_socket = path
+        .metadata()
+        .map_or(true, |data| data.file_type().is_socket());
+    let (status, message) = match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => (
+            Status::NoInput,
+            format!("there is no {at}: start the cache, or name its socket with --socket"),
         ),
-        io::ErrorKind::ConnectionRefused => Failure::new(
-            Status::Unavailable,
-            format!(
-                "nobody listens at {path}: start the cache, or name another socket with --socket"
-            ),
-        ),
-        io::ErrorKind::PermissionDenied => Failure::new(
+        ErrorKind::PermissionDenied => (
             Status::NoPermission,
             format!(
-                "not allowed to use {path}: be its owner or root (scached: --mode, --allow-user)"
+                "this user may not use {at}: run scachectl as root or as a user who may write to it"
             ),
         ),
-        _ => Failure::new(
-            Status::Unavailable,
-            format!("cannot connect to {path}: {error}"),
+        _ if !is_socket => (
+            Status::NoInput,
+            format!("{at} is not a socket: name that of the cache with --socket"),
         ),
-    }
+        ErrorKind::ConnectionRefused => (
+            Status::Unavailable,
+            format!("nobody listens at {at}: start the cache, or name its socket with --socket"),
+        ),
+        ErrorKind::InvalidInput | ErrorKind::InvalidFilename => (
+            Status::Usage,
+            format!("{at} cannot be the path of a socket: {error}"),
+        ),
+        _ => (
+            Status::Unavailable,
+            format!("cannot connect to {at}: {error}"),
+        ),
+    };
+    Failure::new(status, message)
 }
 
 /// Where a scached listens that was not told where: the same places in the same order as its `--socket`.

@@ -295,10 +295,10 @@ fn stock_knows_no_inline_descriptors() {
 fn a_socket_that_is_none_is_told_in_one_line() {
     let directory = tempfile::tempdir().expect("a directory");
     let missing = directory.path().join("missing");
-    bench(&missing, &[]).assert_failed(69, "there is no socket");
+    bench(&missing, &[]).assert_failed(66, "there is no");
     let file = directory.path().join("file");
     std::fs::write(&file, "").expect("a file");
-    bench(&file, &[]).assert_failed(69, "nobody listens");
+    bench(&file, &[]).assert_failed(66, "is not a socket");
 }
 
 /// A server that does this with each client, and is no cache.

@@ -11,8 +11,8 @@ pub(super) struct Lives {
 /// One connection's past.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Life {
-    /// Of the connection; 0 is nobody's.
-    identity: u64,
+    /// The end of the connection's number, which is enough to tell those of some months apart; 0 is nobody's.
+    identity: u32,
     /// When it was first saved.
     pub(super) began: Moment,
     /// How often it was taken.
@@ -46,8 +46,8 @@ impl LifeId {
     };
 
     /// The kernel numbers connections one after the other, so that those of one time hardly ever share a place.
-    fn of(identity: u64) -> Self {
-        let places = Lives::PLACES as u64;
+    fn of(identity: u32) -> Self {
+        let places = Lives::PLACES as u32;
         Self {
             place: (identity % places) as u16,
             tag: (identity / places) as u8,
@@ -57,11 +57,11 @@ impl LifeId {
 
 impl Lives {
     /// How many are remembered.
-    const PLACES: usize = 4096;
+    const PLACES: usize = 2048;
 
     /// A connection is saved, for the first time or again.
     pub(super) fn save(&mut self, identity: Option<u64>, now: Moment) -> LifeId {
-        let Some(identity) = identity else {
+        let Some(identity) = identity.map(|identity| identity as u32) else {
             return LifeId::NONE;
         };
         if self.places.is_empty() {

@@ -2,30 +2,34 @@
 //! stream stays so.
 
 /// Where a connection leads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Acquaintance {
+    /// Nowhere, as yet, or it is no connection.
+    Unknown,
     /// To a socket of our own.
     Here,
     /// To another UNIX socket.
     Unix,
     /// To an internet address.
     Internet,
-    /// Nowhere, as yet, or it is no connection.
-    #[default]
-    Unknown,
+}
+
+impl Acquaintance {
+    /// In the order of their numbers.
+    const ALL: [Self; 4] = [Self::Unknown, Self::Here, Self::Unix, Self::Internet];
 }
 
 /// The connections that were met last, as many as a fixed amount of memory holds.
 #[derive(Debug, Default)]
 pub(super) struct Acquaintances {
-    /// Each with its number, 0 for nobody. Nothing until the first is met.
-    places: Vec<(u64, Acquaintance)>,
+    /// Each with its number, and in the last two bits where it leads; 0 is nobody. Nothing until the first is met.
+    places: Vec<u64>,
 }
 
 impl Acquaintances {
     /// How many are remembered. The kernel numbers sockets one after the other, so that those of one time hardly
     /// ever share a place.
-    const PLACES: usize = 4096;
+    const PLACES: usize = 2048;
 
     /// Where the connection of this number leads; `ask` says so of one that is not known.
     pub(super) fn of(
@@ -37,15 +41,16 @@ impl Acquaintances {
             return ask();
         };
         if self.places.is_empty() {
-            self.places = vec![(0, Acquaintance::default()); Self::PLACES];
+            self.places = vec![0; Self::PLACES];
         }
         let place = &mut self.places[(identity % Self::PLACES as u64) as usize];
-        if place.0 == identity {
-            return place.1;
+        // The kernel would have to make sockets for centuries to reach those two bits.
+        if *place >> 2 == identity {
+            return Acquaintance::ALL[(*place & 3) as usize];
         }
         let acquaintance = ask();
         if acquaintance != Acquaintance::Unknown {
-            *place = (identity, acquaintance);
+            *place = identity << 2 | acquaintance as u64;
         }
         acquaintance
     }

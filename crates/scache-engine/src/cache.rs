@@ -23,7 +23,7 @@ use crate::partings::Partings;
 use crate::{Complaint, Goodbyes, Host, Kernel, Settings};
 pub(crate) use administer::Surroundings;
 use journal::Journal;
-use lives::{LifeId, Lives, Moment};
+use lives::{LifeId, Lives};
 use watch::death;
 
 /// A connection in the store.
@@ -34,8 +34,6 @@ pub(crate) struct Kept<D> {
     pub(crate) watched: bool,
     /// Its past.
     life: LifeId,
-    /// When it was saved.
-    saved: Moment,
 }
 
 /// A connection on its way to a client.
@@ -175,12 +173,11 @@ impl<D> Cache<D> {
             }
             _ => return Answer::Failed,
         };
-        let saved = self.moment(pass.now);
+        let now = self.moment(pass.now);
         let kept = Kept {
             descriptor,
             watched: false,
-            life: self.lives.save(recognised.identity, saved),
-            saved,
+            life: self.lives.save(recognised.identity, now),
         };
         self.journal
             .record(pass.now, Happening::Saved, endpoint.as_bytes(), b"");
@@ -388,7 +385,6 @@ impl<D> Cache<D> {
             descriptor,
             watched: false,
             life: LifeId::NONE,
-            saved: self.moment(pass.now),
         };
         let released = Released {
             handle,
@@ -406,15 +402,12 @@ impl<D> Cache<D> {
         let taken = &handed_out.taken;
         self.journal
             .record(pass.now, Happening::Taken, &taken.endpoint, b"");
-        if taken.handle.life == LifeId::NONE {
+        // Of others nobody knows.
+        let Some(life) = self.lives.take(taken.handle.life) else {
             return;
-        }
-        let life = self.lives.take(taken.handle.life);
-        let began = life.map_or(taken.handle.saved, |life| life.began);
-        let age = began.milliseconds_until(self.moment(pass.now));
-        self.stats
-            .taken_times
-            .observe(life.map_or(1, |life| u64::from(life.taken)), 1);
+        };
+        let age = life.began.milliseconds_until(self.moment(pass.now));
+        self.stats.taken_times.observe(u64::from(life.taken), 1);
         self.stats
             .taken_age_seconds
             .observe(u64::from(age / 1000), 1);

@@ -1,5 +1,6 @@
 //! The store itself: who is bound to whom, in which order, until when.
 
+mod generation;
 mod view;
 
 use std::collections::VecDeque;
@@ -7,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use scache_proto::{Label, Property, Ttl};
 use slab::Slab;
+
+use generation::Generation;
 
 use crate::busiest::Busiest;
 use crate::deadlines::{Deadlines, Expiring};
@@ -29,8 +32,8 @@ pub struct Store<H> {
     binding_deadlines: Deadlines,
     connections: Slab<Connection<H>>,
     connection_deadlines: Deadlines,
-    /// How many connections were ever inserted: an id is never used twice within 2³² of them.
-    generation: u32,
+    /// Of the connection inserted last.
+    generation: Generation,
     /// Endpoints that have connections.
     open_endpoints: usize,
     /// Of all properties together.
@@ -67,7 +70,7 @@ struct Connection<H> {
     handle: H,
     endpoint: u32,
     property: Box<[u8]>,
-    generation: u32,
+    generation: Generation,
     links: Links,
     place: u32,
 }
@@ -84,7 +87,7 @@ impl<H> Store<H> {
             binding_deadlines: Deadlines::default(),
             connections: Slab::new(),
             connection_deadlines: Deadlines::default(),
-            generation: 0,
+            generation: Generation::default(),
             open_endpoints: 0,
             property_bytes: 0,
             released: VecDeque::new(),
@@ -108,7 +111,7 @@ impl<H> Store<H> {
         self.make_room_for_bytes(&[endpoint.as_bytes(), property.as_bytes()]);
         let endpoint = self.endpoints.number(endpoint.as_bytes());
         let property = property.as_bytes().into();
-        let id = self.insert(endpoint, property, deadline, handle, End::Back);
+        let id = self.insert(now, endpoint, property, deadline, handle, End::Back);
         self.tally.connections_saved += 1;
         let counts = self.counts();
         let most = &mut self.statistics;
@@ -205,7 +208,7 @@ impl<H> Store<H> {
             Order::Oldest => End::Front,
             Order::Newest => End::Back,
         };
-        Some(self.insert(endpoint, taken.property, deadline, taken.handle, front))
+        Some(self.insert(now, endpoint, taken.property, deadline, taken.handle, front))
     }
 
     /// Forgets bindings and releases connections whose deadline is `now` or was before.
@@ -403,12 +406,13 @@ impl<H> Store<H> {
     fn slot(&self, id: ConnectionId) -> Option<u32> {
         self.connections
             .get(id.slot as usize)
-            .filter(|connection| connection.generation == id.generation)
+            .filter(|connection| connection.generation.0 == id.generation)
             .map(|_| id.slot)
     }
 
     fn insert(
         &mut self,
+        now: Instant,
         endpoint: u32,
         property: Box<[u8]>,
         deadline: u64,
@@ -417,7 +421,7 @@ impl<H> Store<H> {
     ) -> ConnectionId {
         self.make_room_for_connection(endpoint);
         self.property_bytes += property.len();
-        self.generation = self.generation.wrapping_add(1);
+        self.generation = self.generation.next(self.nanoseconds(now));
         let generation = self.generation;
         let slot = self.connections.insert(Connection {
             handle,
@@ -435,7 +439,10 @@ impl<H> Store<H> {
             End::Back => list.push_back(&mut self.connections, slot),
             End::Front => list.push_front(&mut self.connections, slot),
         }
-        ConnectionId { slot, generation }
+        ConnectionId {
+            slot,
+            generation: generation.0,
+        }
     }
 
     /// Evicts until one more connection is within the limits. The endpoint itself stays known.

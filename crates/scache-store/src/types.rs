@@ -187,6 +187,8 @@ pub struct ConnectionView<'a, H> {
     pub endpoint: &'a [u8],
     /// When it expires.
     pub deadline: Instant,
+    /// Since it was saved. Too little while thousands of connections are saved each second; wraps after six days.
+    pub age: Duration,
     /// The connection.
     pub handle: &'a H,
 }

@@ -419,7 +419,7 @@ fn live(random: &mut fastrand::Rng, steps: u64, seed: u64) {
             }
             9 if random.u8(..) < 8 => {
                 let places = random.usize(1..200);
-                assert_looks_like(&store, &model, places, &context);
+                assert_looks_like(&store, &model, now, places, &context);
             }
             _ => {
                 taken.clear();
@@ -472,11 +472,17 @@ fn purge(
 }
 
 /// That who looks at the store part by part sees each connection and each binding once.
-fn assert_looks_like(store: &Store<Connection>, model: &Model, places: usize, context: &str) {
+fn assert_looks_like(
+    store: &Store<Connection>,
+    model: &Model,
+    now: Instant,
+    places: usize,
+    context: &str,
+) {
     let mut connections = Vec::new();
     let mut from = Some(0);
     while let Some(at) = from {
-        from = store.look_at_connections(at, places, |view| {
+        from = store.look_at_connections(now, at, places, |view| {
             connections.push((view.handle.nonce, view.endpoint.to_vec(), view.deadline));
             connections.len() % 3 != 0
         });

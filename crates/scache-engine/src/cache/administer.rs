@@ -87,18 +87,20 @@ impl<D> Cache<D> {
         match what {
             Listed::Connections => {
                 let moment = self.moment(now);
-                self.store.look_at_connections(from, PLACES, |view| {
+                self.store.look_at_connections(now, from, PLACES, |view| {
                     if !prefix.contain(view.endpoint) {
                         return true;
                     }
                     let kept = view.handle;
                     let life = self.lives.of(kept.life);
-                    let began = life.map_or(kept.saved, |life| life.began);
-                    let age = u64::from(began.milliseconds_until(moment));
+                    let age = life.map_or(view.age, |life| {
+                        let milliseconds = life.began.milliseconds_until(moment);
+                        Duration::from_millis(u64::from(milliseconds))
+                    });
                     let entry = ConnectionEntry {
                         number: u64::from(view.slot),
                         endpoint: view.endpoint.into(),
-                        age: Duration::from_millis(age),
+                        age,
                         left: view.deadline.saturating_duration_since(now),
                         taken: life.map_or(0, |life| u64::from(life.taken)),
                         peer: pass.kernel.peer(&kept.descriptor),

@@ -22,7 +22,8 @@ pub(super) struct Life {
 /// Which of the lives, in the three bytes that there are for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LifeId {
-    place: u16,
+    /// Two bytes that may stand anywhere: there is a connection's worth of them for each that is cached.
+    place: [u8; 2],
     /// Tells it from others that have the place later, but for one of 256.
     tag: u8,
 }
@@ -41,7 +42,7 @@ impl Moment {
 impl LifeId {
     /// Of what cannot be told from others.
     pub(super) const NONE: Self = Self {
-        place: u16::MAX,
+        place: [u8::MAX; 2],
         tag: 0,
     };
 
@@ -49,9 +50,13 @@ impl LifeId {
     fn of(identity: u32) -> Self {
         let places = Lives::PLACES as u32;
         Self {
-            place: (identity % places) as u16,
+            place: ((identity % places) as u16).to_ne_bytes(),
             tag: (identity / places) as u8,
         }
+    }
+
+    fn place(self) -> usize {
+        usize::from(u16::from_ne_bytes(self.place))
     }
 }
 
@@ -68,7 +73,7 @@ impl Lives {
             self.places = vec![Life::default(); Self::PLACES];
         }
         let id = LifeId::of(identity);
-        let life = &mut self.places[usize::from(id.place)];
+        let life = &mut self.places[id.place()];
         if life.identity != identity {
             *life = Life {
                 identity,
@@ -81,7 +86,7 @@ impl Lives {
 
     /// A connection is taken. Its life until now, this time included; `None` if it was forgotten.
     pub(super) fn take(&mut self, id: LifeId) -> Option<Life> {
-        let life = self.places.get_mut(usize::from(id.place))?;
+        let life = self.places.get_mut(id.place())?;
         if LifeId::of(life.identity) != id {
             return None;
         }
@@ -91,7 +96,7 @@ impl Lives {
 
     /// What is known of a connection.
     pub(super) fn of(&self, id: LifeId) -> Option<Life> {
-        let life = self.places.get(usize::from(id.place))?;
+        let life = self.places.get(id.place())?;
         (LifeId::of(life.identity) == id).then_some(*life)
     }
 }

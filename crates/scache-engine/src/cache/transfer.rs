@@ -48,7 +48,6 @@ impl<D> Cache<D> {
                 descriptor: taken.handle,
                 watched: false,
                 life: LifeId::NONE,
-                saved: self.moment(pass.now),
             };
             let unusable = self.is_usable(pass.kernel, &mut kept).err();
             let request = entries::save_connection(

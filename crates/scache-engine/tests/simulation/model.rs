@@ -18,8 +18,6 @@ pub struct Entry {
     pub deadline: Instant,
     /// When it was saved or put back.
     pub since: Instant,
-    /// When it was saved.
-    pub saved: Instant,
     /// Its end may have been overlooked, because of a failure that was made.
     pub excused: bool,
 }

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeSet;
 
+use std::time::Instant;
+
 use scache_proto::administration::{Names, Purged};
 
 use super::Store;
@@ -23,11 +25,13 @@ impl<H> Store<H> {
     /// on.
     pub fn look_at_connections(
         &self,
+        now: Instant,
         from: u32,
         places: usize,
         mut look: impl FnMut(ConnectionView<'_, H>) -> bool,
     ) -> Next {
         let end = self.connections.capacity();
+        let now = self.nanoseconds(now);
         for slot in (from as usize..end).take(places) {
             let Some(connection) = self.connections.get(slot) else {
                 continue;
@@ -36,6 +40,7 @@ impl<H> Store<H> {
                 slot: slot as u32,
                 endpoint: self.endpoints.name(connection.endpoint),
                 deadline: self.instant(self.connection_deadlines.of(connection.place)),
+                age: connection.generation.age(now),
                 handle: &connection.handle,
             });
             if !goes_on {

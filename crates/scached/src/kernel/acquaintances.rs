@@ -29,7 +29,7 @@ pub(super) struct Acquaintances {
 impl Acquaintances {
     /// How many are remembered. The kernel numbers sockets one after the other, so that those of one time hardly
     /// ever share a place.
-    const PLACES: usize = 2048;
+    const PLACES: usize = 1024;
 
     /// Where the connection of this number leads; `ask` says so of one that is not known.
     pub(super) fn of(

@@ -11,7 +11,7 @@ use scache_proto::server::{Fault, Refusal};
 use scache_store::Reason;
 
 use super::Oracle;
-use super::report::{Numbers, Report, Told};
+use super::report::{ANY, Numbers, Report, Told};
 use crate::about::About;
 use crate::model::{Entry, Tie};
 use crate::world::{Fd, World};
@@ -44,7 +44,7 @@ enum Pending {
 }
 
 /// How many places there are for what is known of connections that are taken.
-const LIVES: u64 = 4096;
+const LIVES: u64 = 2048;
 
 /// How many events are remembered, and how long after somebody asked for them.
 const EVENTS: usize = 4096;
@@ -143,25 +143,30 @@ impl Book {
         at.duration_since(self.began).as_millis() as u64
     }
 
-    /// A connection of this identity is taken.
-    fn take(&mut self, now: Instant, identity: u64, saved: Instant) {
-        let saved = self.milliseconds(saved);
+    /// A connection of this identity is saved.
+    pub fn saved(&mut self, now: Instant, identity: u64) {
+        let now = self.milliseconds(now);
         let life = self.lives.entry(identity % LIVES).or_default();
         if life.0 != identity {
-            *life = (identity, saved, 0);
+            *life = (identity, now, 0);
         }
-        life.2 += 1;
-        let (_, began, times) = *life;
-        let age = (self.milliseconds(now) - began) / 1000;
-        self.taken.push((times, age));
     }
 
-    /// How old it is and how often it was taken.
-    fn life(&self, now: Instant, identity: u64, saved: Instant) -> (u64, u64) {
+    /// It is taken. Its past may be forgotten.
+    fn take(&mut self, now: Instant, identity: u64) {
+        let now = self.milliseconds(now);
+        let life = self.lives.get_mut(&(identity % LIVES));
+        if let Some((_, began, times)) = life.filter(|life| life.0 == identity) {
+            *times += 1;
+            self.taken.push((*times, (now - *began) / 1000));
+        }
+    }
+
+    /// How old it is and how often it was taken, if that is not forgotten.
+    fn life(&self, now: Instant, identity: u64) -> Option<(u64, u64)> {
         let life = self.lives.get(&(identity % LIVES));
-        let known = life.filter(|life| life.0 == identity);
-        let (began, taken) = known.map_or((self.milliseconds(saved), 0), |life| (life.1, life.2));
-        (self.milliseconds(now) - began, taken)
+        let life = life.filter(|life| life.0 == identity);
+        life.map(|(_, began, taken)| (self.milliseconds(now) - began, *taken))
     }
 
     fn events_from(&self, now: Instant, from: u64) -> Vec<(u64, Told)> {
@@ -244,7 +249,7 @@ impl Oracle {
 
     pub(super) fn taken(&mut self, world: &World, entry: &Entry) {
         let identity = world.former_socket(entry.fd) as u64 + 1;
-        self.book.take(self.now, identity, entry.saved);
+        self.book.take(self.now, identity);
     }
 
     /// The log is told of something that is counted.
@@ -307,10 +312,12 @@ impl Oracle {
                 .filter(|entry| entry.endpoint.starts_with(prefix))
                 .map(|entry| {
                     let socket = world.former_socket(entry.fd);
-                    let (age, taken) = book.life(self.now, socket as u64 + 1, entry.saved);
+                    let life = book.life(self.now, socket as u64 + 1);
+                    let age = life.map_or(ANY.to_vec(), |(age, _)| number(age));
+                    let taken = life.map_or(0, |(_, taken)| taken);
                     vec![
                         (b"label".to_vec(), entry.endpoint.clone()),
-                        (b"age_ms".to_vec(), number(age)),
+                        (b"age_ms".to_vec(), age),
                         (b"ttl_ms".to_vec(), left(entry.deadline)),
                         (b"taken".to_vec(), number(taken)),
                         (b"peer".to_vec(), format!("socket {socket}").into_bytes()),

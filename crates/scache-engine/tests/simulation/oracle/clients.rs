@@ -254,13 +254,13 @@ impl Oracle {
                 let saved = descriptor.expect("saved without a descriptor");
                 let socket = world.former_socket(saved);
                 world.given.remove(&socket);
+                self.book.saved(self.now, socket as u64 + 1);
                 let evicted = self.cache.save(Entry {
                     fd: saved,
                     endpoint: endpoint.clone(),
                     property: property.clone(),
                     deadline: self.cache.deadline(self.now, *ttl),
                     since: self.now,
-                    saved: self.now,
                     excused: false,
                 });
                 self.releases.choose(evicted);
@@ -356,7 +356,6 @@ impl Oracle {
                 property: Vec::new(),
                 deadline: self.now,
                 since: self.now,
-                saved: self.now,
                 excused: false,
             };
             self.releases.push_all(vec![(entry, Reason::Drained)]);

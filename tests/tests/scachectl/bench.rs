@@ -341,7 +341,7 @@ fn who_may_not_use_the_socket_is_told_so() {
         command.arg("--socket").arg(server.path()).arg("bench");
         run(command.current_dir("/").uid(USER).gid(USER))
     };
-    bench_as_other_user(&server).assert_failed(77, "not allowed");
+    bench_as_other_user(&server).assert_failed(77, "may not use");
     // It may connect, and is not served.
     let server = Server::scached(&["--mode", "0666", "--allow-user", "root"]);
     bench_as_other_user(&server).assert_failed(77, "--allow-user");

@@ -161,7 +161,7 @@ fn a_destination_cannot_spoil_the_text() {
     for line in [
         "scache_destination_lookups_total{destination=\"smtp example.com\",result=\"hit\"} 7",
         "scache_destination_connections{destination=\"smtp example.com\"} 2",
-        "scache_destination_lookups_total{destination=\"a\\\"} 1 \\\\\\\\xff\",result=\"miss\"} 1",
+        "scache_destination_lookups_total{destination=\"a\\\"}\\\\x201 \\\\\\\\\\\\xff\",result=\"miss\"} 1",
     ] {
         assert!(
             text.lines().any(|told| told == line),

@@ -1,5 +1,6 @@
 //! The entries of answers to [`crate::administration::Administration`]: what is cached, and what happened.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::administration::{Entry, number};
@@ -136,149 +137,133 @@ impl Happening {
     }
 }
 
-const LABEL: &str = "label";
-const ENDPOINT: &str = "endpoint";
-const AGE: &str = "age_ms";
-const LEFT: &str = "ttl_ms";
-const AGO: &str = "ago_ms";
-const TAKEN: &str = "taken";
-const PEER: &str = "peer";
-const HITS: &str = "hits";
-const MISSES: &str = "misses";
-const CACHED: &str = "cached";
-const WHAT: &str = "what";
-const TEXT: &str = "text";
-
-impl Entry for ConnectionEntry {
-    fn number(&self) -> u64 {
-        self.number
-    }
-
-    fn encode(&self, attributes: &mut Attributes) {
-        attributes.push(LABEL, &self.endpoint);
-        attributes.number(AGE, milliseconds(self.age));
-        attributes.number(LEFT, milliseconds(self.left));
-        attributes.number(TAKEN, self.taken);
-        attributes.push(PEER, self.peer.as_bytes());
-    }
-
-    fn new(number: u64) -> Self {
-        Self {
-            number,
-            ..Self::default()
-        }
-    }
-
-    fn set(&mut self, name: &[u8], value: &[u8]) {
-        match str::from_utf8(name) {
-            Ok(LABEL) => self.endpoint = value.into(),
-            Ok(AGE) => self.age = duration(value),
-            Ok(LEFT) => self.left = duration(value),
-            Ok(TAKEN) => self.taken = number(value).unwrap_or_default(),
-            Ok(PEER) => self.peer = String::from_utf8_lossy(value).into_owned(),
-            _ => {}
-        }
+impl DestinationEntry {
+    /// How often it was asked for.
+    pub fn asked(&self) -> u64 {
+        self.hits.saturating_add(self.misses)
     }
 }
 
-impl Entry for BindingEntry {
-    fn number(&self) -> u64 {
-        self.number
-    }
+/// What is told of an entry behind its number: an attribute for each field, in this order, unless it says nothing.
+macro_rules! entry {
+    ($entry:ident { $($name:literal => $field:ident $(unless $says_nothing:ident)?,)* }) => {
+        impl Entry for $entry {
+            fn number(&self) -> u64 {
+                self.number
+            }
 
-    fn encode(&self, attributes: &mut Attributes) {
-        attributes.push(LABEL, &self.destination);
-        attributes.push(ENDPOINT, &self.endpoint);
-        attributes.number(LEFT, milliseconds(self.left));
-    }
+            fn encode(&self, attributes: &mut Attributes) {
+                $(
+                    let says_nothing = false $(|| self.$field.$says_nothing())?;
+                    if !says_nothing {
+                        attributes.push($name, &self.$field.tell());
+                    }
+                )*
+            }
 
-    fn new(number: u64) -> Self {
-        Self {
-            number,
-            ..Self::default()
+            fn new(number: u64) -> Self {
+                Self {
+                    number,
+                    ..Self::default()
+                }
+            }
+
+            fn set(&mut self, name: &[u8], value: &[u8]) {
+                match str::from_utf8(name) {
+                    $(Ok($name) => self.$field = Value::read(value),)*
+                    _ => {}
+                }
+            }
         }
+    };
+}
+
+entry!(ConnectionEntry {
+    "label" => endpoint,
+    "age_ms" => age,
+    "ttl_ms" => left,
+    "taken" => taken,
+    "peer" => peer,
+});
+
+entry!(BindingEntry {
+    "label" => destination,
+    "endpoint" => endpoint,
+    "ttl_ms" => left,
+});
+
+entry!(DestinationEntry {
+    "label" => destination,
+    "hits" => hits,
+    "misses" => misses,
+    "cached" => cached,
+});
+
+entry!(EventEntry {
+    "what" => what unless is_none,
+    "label" => label,
+    "ago_ms" => ago,
+    "text" => text unless is_empty,
+});
+
+/// What a field is as the value of an attribute.
+trait Value {
+    fn tell(&self) -> Cow<'_, [u8]>;
+
+    /// What makes no sense is what it is by default.
+    fn read(value: &[u8]) -> Self;
+}
+
+impl Value for Box<[u8]> {
+    fn tell(&self) -> Cow<'_, [u8]> {
+        (**self).into()
     }
 
-    fn set(&mut self, name: &[u8], value: &[u8]) {
-        match str::from_utf8(name) {
-            Ok(LABEL) => self.destination = value.into(),
-            Ok(ENDPOINT) => self.endpoint = value.into(),
-            Ok(LEFT) => self.left = duration(value),
-            _ => {}
-        }
+    fn read(value: &[u8]) -> Self {
+        value.into()
     }
 }
 
-impl Entry for DestinationEntry {
-    fn number(&self) -> u64 {
-        self.number
+impl Value for String {
+    fn tell(&self) -> Cow<'_, [u8]> {
+        self.as_bytes().into()
     }
 
-    fn encode(&self, attributes: &mut Attributes) {
-        attributes.push(LABEL, &self.destination);
-        attributes.number(HITS, self.hits);
-        attributes.number(MISSES, self.misses);
-        attributes.number(CACHED, self.cached);
-    }
-
-    fn new(number: u64) -> Self {
-        Self {
-            number,
-            ..Self::default()
-        }
-    }
-
-    fn set(&mut self, name: &[u8], value: &[u8]) {
-        match str::from_utf8(name) {
-            Ok(LABEL) => self.destination = value.into(),
-            Ok(HITS) => self.hits = number(value).unwrap_or_default(),
-            Ok(MISSES) => self.misses = number(value).unwrap_or_default(),
-            Ok(CACHED) => self.cached = number(value).unwrap_or_default(),
-            _ => {}
-        }
+    fn read(value: &[u8]) -> Self {
+        Self::from_utf8_lossy(value).into_owned()
     }
 }
 
-impl Entry for EventEntry {
-    fn number(&self) -> u64 {
-        self.number
+impl Value for u64 {
+    fn tell(&self) -> Cow<'_, [u8]> {
+        self.to_string().into_bytes().into()
     }
 
-    fn encode(&self, attributes: &mut Attributes) {
-        if let Some(what) = self.what {
-            attributes.push(WHAT, what.name().as_bytes());
-        }
-        attributes.push(LABEL, &self.label);
-        attributes.number(AGO, milliseconds(self.ago));
-        if !self.text.is_empty() {
-            attributes.push(TEXT, self.text.as_bytes());
-        }
-    }
-
-    fn new(number: u64) -> Self {
-        Self {
-            number,
-            ..Self::default()
-        }
-    }
-
-    fn set(&mut self, name: &[u8], value: &[u8]) {
-        match str::from_utf8(name) {
-            Ok(WHAT) => self.what = Happening::parse(value),
-            Ok(LABEL) => self.label = value.into(),
-            Ok(AGO) => self.ago = duration(value),
-            Ok(TEXT) => self.text = String::from_utf8_lossy(value).into_owned(),
-            _ => {}
-        }
+    fn read(value: &[u8]) -> Self {
+        number(value).unwrap_or_default()
     }
 }
 
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// In milliseconds.
+impl Value for Duration {
+    fn tell(&self) -> Cow<'_, [u8]> {
+        let milliseconds = u64::try_from(self.as_millis()).unwrap_or(u64::MAX);
+        milliseconds.to_string().into_bytes().into()
+    }
+
+    fn read(value: &[u8]) -> Self {
+        Self::from_millis(Value::read(value))
+    }
 }
 
-fn duration(value: &[u8]) -> Duration {
-    Duration::from_millis(number(value).unwrap_or_default())
+impl Value for Option<Happening> {
+    fn tell(&self) -> Cow<'_, [u8]> {
+        self.map_or("", Happening::name).as_bytes().into()
+    }
+
+    fn read(value: &[u8]) -> Self {
+        Happening::parse(value)
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod report;
 mod tally;
 mod worker;
 
-use std::io::{self, Write};
+use std::io;
 use std::num::NonZero;
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,7 +33,7 @@ use self::report::{Report, Setting};
 use self::tally::{Tally, explain};
 use self::worker::Work;
 use crate::failure::{Failure, Status};
-use crate::{socket, time};
+use crate::{output, socket, time};
 
 /// Operations, if neither their number nor a time is given.
 const OPERATIONS: u64 = 100_000;
@@ -306,13 +306,7 @@ impl Bench {
         } else {
             report.table()
         };
-        match io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
-                Status::InputOutput,
-                format!("cannot write the result: {error}"),
-            )),
-            _ => Ok(()),
-        }
+        output::write(&text)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The cache that is asked, and what to tell the user when it does not answer.
 
+use std::error::Error as _;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use scache_client::administration::Page;
 use scache_client::{Client, Error};
 
 use crate::failure::{Failure, Status};
@@ -57,9 +59,29 @@ impl Cache {
     }
 }
 
+/// All that a cache tells a part at a time: `part` asks for the one that begins there.
+pub(crate) fn all<T>(mut part: impl FnMut(u64) -> Result<Page<T>, Error>) -> Result<Vec<T>, Error> {
+    let mut all = Vec::new();
+    let mut from = Some(0);
+    while let Some(at) = from {
+        let page = part(at)?;
+        all.extend(page.entries);
+        from = page.next;
+    }
+    Ok(all)
+}
+
 /// Whether the cache may be back in a moment.
 pub(crate) fn is_away(error: &Error) -> bool {
     matches!(error, Error::Connect { .. } | Error::Unanswered(_))
+}
+
+/// An error with what is behind it, in one line.
+pub(crate) fn with_source(error: &Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
 }
 
 /// What to tell the user.

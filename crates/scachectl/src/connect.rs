@@ -21,7 +21,7 @@ use scache_sys::sockets::{self, Until};
 use self::program::Program;
 use self::target::{Candidate, Target};
 use crate::failure::{Failure, Status};
-use crate::time;
+use crate::{cache, time};
 
 /// How long the cache may take to answer: it is there to save time.
 const CACHE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -137,7 +137,7 @@ impl Connect {
                 let pool = Pool::new(path).with_timeout(CACHE_TIMEOUT);
                 Some(pool.on_error(move |error| {
                     if verbose {
-                        say(&with_source(error));
+                        say(&cache::with_source(error));
                     }
                 }))
             }
@@ -243,15 +243,6 @@ fn uses(property: &[u8]) -> u64 {
 
 fn say(text: &str) {
     eprintln!("scachectl: {text}");
-}
-
-/// An error of the cache with what is behind it.
-fn with_source(error: &scache_client::Error) -> String {
-    let source: Option<&dyn std::error::Error> = std::error::Error::source(error);
-    match source {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    }
 }
 
 /// What went wrong with a descriptor that is there.

@@ -1,6 +1,6 @@
 //! What happens in a cache, told in order and once.
 
-use scache_client::administration::EventEntry;
+use scache_client::administration::{EventEntry, Page};
 use scache_client::{Client, Error};
 
 /// How far one has read.
@@ -24,12 +24,25 @@ pub(crate) struct Happened {
 impl Cursor {
     /// Asks once. What is left is told the next time.
     pub(crate) fn read(&mut self, client: &mut Client) -> Result<Happened, Error> {
-        let page = client.events(self.from)?;
+        loop {
+            let page = client.events(self.from)?;
+            if let Some(happened) = self.take(page) {
+                return Ok(happened);
+            }
+        }
+    }
+
+    /// What to ask for.
+    pub(crate) fn from(&self) -> u64 {
+        self.from
+    }
+
+    /// Takes over what was told. `None`: by another process, which counts from the beginning; ask again.
+    pub(crate) fn take(&mut self, page: Page<EventEntry>) -> Option<Happened> {
         let next = page.next.unwrap_or(self.from);
         if next < self.from {
-            // Another process, which counts from the beginning.
             *self = Self::default();
-            return self.read(client);
+            return None;
         }
         let first = page.entries.first().map_or(next, |entry| entry.number);
         let forgotten = if self.begun {
@@ -41,7 +54,7 @@ impl Cursor {
             from: next,
             begun: true,
         };
-        Ok(Happened {
+        Some(Happened {
             forgotten,
             entries: page.entries,
         })

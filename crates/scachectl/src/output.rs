@@ -37,6 +37,11 @@ impl Output {
         self.0.write_all(b"\n").map_err(Stop::from)
     }
 
+    /// Writes lines that have their ends.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Stop> {
+        self.0.write_all(text.as_bytes()).map_err(Stop::from)
+    }
+
     /// Lets the reader have what was written until now.
     pub(crate) fn flush(&mut self) -> Result<(), Stop> {
         self.0.flush().map_err(Stop::from)
@@ -59,6 +64,12 @@ impl From<io::Error> for Stop {
             )),
         }
     }
+}
+
+/// Writes everything that a command has to say.
+pub(crate) fn write(text: &str) -> Result<(), Failure> {
+    let mut output = Output::new();
+    finish(output.text(text).map(|()| output)).map(|_| ())
 }
 
 /// How a command ends that wrote something. What was not flushed yet is.

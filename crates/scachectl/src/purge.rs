@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use scache_client::administration::{Label, Names, Property, Purged};
 use scache_client::{Client, Error};
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::failure::{Failure, Status};
 use crate::figures::number;
 use crate::labels::Typed;
@@ -93,18 +93,13 @@ pub(crate) fn names_of(client: &mut Client, names: Names<'_>) -> Result<Purged, 
 
 /// Lets go of a destination, with the connections that are found by it.
 pub(crate) fn destination_of(client: &mut Client, destination: Label<'_>) -> Result<Purged, Error> {
-    let mut endpoints: Vec<Box<[u8]>> = Vec::new();
-    let mut from = Some(0);
-    while let Some(at) = from {
-        let page = client.bindings(destination.as_bytes(), at)?;
-        let bindings = page.entries.into_iter();
-        endpoints.extend(
-            bindings
-                .filter(|binding| &*binding.destination == destination.as_bytes())
-                .map(|binding| binding.endpoint),
-        );
-        from = page.next;
-    }
+    let bindings = cache::all(|from| client.bindings(destination.as_bytes(), from))?;
+    // Others begin with the same label.
+    let mut endpoints: Vec<Box<[u8]>> = bindings
+        .into_iter()
+        .filter(|binding| &*binding.destination == destination.as_bytes())
+        .map(|binding| binding.endpoint)
+        .collect();
     endpoints.sort_unstable();
     endpoints.dedup();
     let mut all = names_of(client, Names::Is(destination))?;

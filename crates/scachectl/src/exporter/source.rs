@@ -4,7 +4,6 @@
 //! has a request for each scrape, and none when nobody looks.
 
 use std::collections::VecDeque;
-use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,6 +12,8 @@ use scache_client::administration::{DestinationEntry, EventEntry, Stats};
 use scache_client::tokio::Client;
 
 use super::history::{History, Sample};
+use crate::cache;
+use crate::events::Cursor;
 
 /// Who comes within this time of another one gets what that one got.
 const SHARED: Duration = Duration::from_millis(200);
@@ -41,8 +42,8 @@ pub(super) struct Source {
     lists_read: Option<Instant>,
     busiest: Vec<DestinationEntry>,
     events: VecDeque<Event>,
-    /// The first event that the cache was not asked for.
-    next_event: u64,
+    /// How far its events were read.
+    cursor: Cursor,
     /// How many events there were.
     event_count: u64,
 }
@@ -80,7 +81,7 @@ impl Source {
             lists_read: None,
             busiest: Vec::new(),
             events: VecDeque::new(),
-            next_event: 0,
+            cursor: Cursor::default(),
             event_count: 0,
         }
     }
@@ -105,7 +106,7 @@ impl Source {
             // After the answer: who waited for it shares it, also if it took long.
             asked: Instant::now(),
             at: now(),
-            stats: stats.map_err(|error| reason(&error)),
+            stats: stats.map_err(|error| cache::with_source(&error)),
         };
         if let Ok(stats) = &read.stats {
             self.history.add(Sample::new(read.at, stats));
@@ -156,9 +157,8 @@ impl Source {
             }
         }
         all.sort_by(|a, b| {
-            let asked = |entry: &DestinationEntry| entry.hits.saturating_add(entry.misses);
-            asked(b)
-                .cmp(&asked(a))
+            b.asked()
+                .cmp(&a.asked())
                 .then_with(|| a.destination.cmp(&b.destination))
         });
         Ok(all)
@@ -166,13 +166,13 @@ impl Source {
 
     async fn read_events(&mut self) -> Result<(), Error> {
         for _ in 0..PAGES {
-            let page = self.client.events(self.next_event).await?;
-            let next = page.next.unwrap_or(self.next_event);
-            let ended = page.entries.is_empty() && next >= self.next_event;
-            // Another process counts from the beginning.
-            self.next_event = if next < self.next_event { 0 } else { next };
+            let page = self.client.events(self.cursor.from()).await?;
+            let Some(happened) = self.cursor.take(page) else {
+                continue;
+            };
+            let ended = happened.entries.is_empty();
             let now = now();
-            for entry in page.entries {
+            for entry in happened.entries {
                 self.event_count += 1;
                 let ago = u64::try_from(entry.ago.as_millis()).unwrap_or(u64::MAX);
                 self.events.push_back(Event {
@@ -188,14 +188,6 @@ impl Source {
             }
         }
         Ok(())
-    }
-}
-
-/// An error with what it is due to, in one line.
-fn reason(error: &Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 

@@ -146,11 +146,10 @@ impl Listed for DestinationEntry {
     }
 
     fn compare(&self, other: &Self, sort: Sort) -> Ordering {
-        let asked = |entry: &Self| entry.hits.saturating_add(entry.misses);
         match sort {
             Sort::Hits => other.hits.cmp(&self.hits),
             Sort::Misses => other.misses.cmp(&self.misses),
-            Sort::Asked => asked(other).cmp(&asked(self)),
+            Sort::Asked => other.asked().cmp(&self.asked()),
             Sort::Cached => other.cached.cmp(&self.cached),
             _ => self.destination.cmp(&other.destination),
         }

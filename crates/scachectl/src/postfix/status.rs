@@ -1,7 +1,6 @@
 //! `scachectl postfix status`: what is installed, and what serves.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use super::program::{self, NAME};
 use super::proof::{self, Server};
 use super::serving::Service;
 use crate::failure::{Failure, Status};
+use crate::output;
 
 /// How long the cache may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,13 +65,7 @@ pub(super) fn show(
     } else {
         reports.iter().map(Report::text).collect()
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(
-            Status::InputOutput,
-            format!("standard output: {error}"),
-        )),
-        _ => Ok(()),
-    }
+    output::write(&text)
 }
 
 impl Report {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use scache_client::administration::{DestinationEntry, Label, Purged, Stats};
 use scache_client::{Client, Error};
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::events::{Cursor, Happened};
 use crate::failure::{Failure, Status};
 use crate::purge;
@@ -121,13 +121,7 @@ fn ask(mut cache: Cache, mut interval: Duration, to_do: &Receiver<Wish>, tell: &
 
 fn look(client: &mut Client, cursor: &mut Cursor) -> Result<Look, Error> {
     let stats = client.stats()?;
-    let mut destinations = Vec::new();
-    let mut from = Some(0);
-    while let Some(at) = from {
-        let page = client.destinations(b"", at)?;
-        destinations.extend(page.entries);
-        from = page.next;
-    }
+    let destinations = cache::all(|from| client.destinations(b"", from))?;
     let mut happened = Happened::default();
     for _ in 0..EVENT_PAGES {
         let more = cursor.read(client)?;

@@ -178,13 +178,13 @@ impl Model {
     fn set_destinations(&mut self, entries: Vec<DestinationEntry>, elapsed: Option<Duration>) {
         let before: HashMap<Box<[u8]>, u64> = std::mem::take(&mut self.all)
             .into_iter()
-            .map(|old| (old.entry.destination.clone(), asked(&old.entry)))
+            .map(|old| (old.entry.destination.clone(), old.entry.asked()))
             .collect();
         self.all = entries
             .into_iter()
             .map(|entry| {
                 let earlier = before.get(&entry.destination).copied().unwrap_or(0);
-                let more = asked(&entry).saturating_sub(earlier);
+                let more = entry.asked().saturating_sub(earlier);
                 Destination {
                     label: shown(&entry.destination),
                     // What was there before this began has no rate yet.
@@ -214,7 +214,7 @@ impl Model {
                 Sort::Cached => other.entry.cached.cmp(&one.entry.cached),
                 Sort::Name => std::cmp::Ordering::Equal,
             };
-            let then = asked(&other.entry).cmp(&asked(&one.entry));
+            let then = other.entry.asked().cmp(&one.entry.asked());
             let order = match sort {
                 Sort::Name => order,
                 _ => order.then(then),
@@ -324,10 +324,6 @@ fn matches(label: &str, filter: &str) -> bool {
         Some(prefix) => label.starts_with(prefix),
         None => label.contains(filter),
     }
-}
-
-fn asked(entry: &DestinationEntry) -> u64 {
-    entry.hits.saturating_add(entry.misses)
 }
 
 fn per_second(times: u64, elapsed: Duration) -> f64 {

@@ -4,7 +4,6 @@
 //! Places do not move: what is there all the time while somebody goes through all parts is seen once.
 
 use std::collections::BTreeSet;
-
 use std::time::Instant;
 
 use scache_proto::administration::{Names, Purged};
@@ -30,24 +29,20 @@ impl<H> Store<H> {
         places: usize,
         mut look: impl FnMut(ConnectionView<'_, H>) -> bool,
     ) -> Next {
-        let end = self.connections.capacity();
         let now = self.nanoseconds(now);
-        for slot in (from as usize..end).take(places) {
-            let Some(connection) = self.connections.get(slot) else {
-                continue;
-            };
-            let goes_on = look(ConnectionView {
-                slot: slot as u32,
-                endpoint: self.endpoints.name(connection.endpoint),
-                deadline: self.instant(self.connection_deadlines.of(connection.place)),
-                age: connection.generation.age(now),
-                handle: &connection.handle,
-            });
-            if !goes_on {
-                return place(slot + 1, end);
-            }
-        }
-        place(from as usize + places, end)
+        walk(from, places, self.connections.capacity(), |slot| {
+            self.connections
+                .get(slot as usize)
+                .is_none_or(|connection| {
+                    look(ConnectionView {
+                        slot,
+                        endpoint: self.endpoints.name(connection.endpoint),
+                        deadline: self.instant(self.connection_deadlines.of(connection.place)),
+                        age: connection.generation.age(now),
+                        handle: &connection.handle,
+                    })
+                })
+        })
     }
 
     /// The same with bindings.
@@ -57,22 +52,16 @@ impl<H> Store<H> {
         places: usize,
         mut look: impl FnMut(BindingView<'_>) -> bool,
     ) -> Next {
-        let end = self.bindings.capacity();
-        for slot in (from as usize..end).take(places) {
-            let Some(binding) = self.bindings.get(slot) else {
-                continue;
-            };
-            let goes_on = look(BindingView {
-                slot: slot as u32,
-                destination: self.destinations.name(binding.destination),
-                endpoint: self.endpoints.name(binding.endpoint),
-                deadline: self.instant(self.binding_deadlines.of(binding.place)),
-            });
-            if !goes_on {
-                return place(slot + 1, end);
-            }
-        }
-        place(from as usize + places, end)
+        walk(from, places, self.bindings.capacity(), |slot| {
+            self.bindings.get(slot as usize).is_none_or(|binding| {
+                look(BindingView {
+                    slot,
+                    destination: self.destinations.name(binding.destination),
+                    endpoint: self.endpoints.name(binding.endpoint),
+                    deadline: self.instant(self.binding_deadlines.of(binding.place)),
+                })
+            })
+        })
     }
 
     /// The same with the destinations that were asked for most, whether they are bound now or not.
@@ -82,24 +71,17 @@ impl<H> Store<H> {
         places: usize,
         mut look: impl FnMut(DestinationView<'_>) -> bool,
     ) -> Next {
-        let end = Busiest::MOST;
-        for slot in (from as usize..end).take(places) {
-            let slot = slot as u32;
-            let Some((destination, asked)) = self.busiest.at(slot) else {
-                continue;
-            };
-            let goes_on = look(DestinationView {
-                slot,
-                destination,
-                hits: asked.hits,
-                misses: asked.misses,
-                connections: self.connections_of(destination),
-            });
-            if !goes_on {
-                return place(slot as usize + 1, end);
-            }
-        }
-        place(from as usize + places, end)
+        walk(from, places, Busiest::MOST, |slot| {
+            self.busiest.at(slot).is_none_or(|(destination, asked)| {
+                look(DestinationView {
+                    slot,
+                    destination,
+                    hits: asked.hits,
+                    misses: asked.misses,
+                    connections: self.connections_of(destination),
+                })
+            })
+        })
     }
 
     /// Lets go of the connections whose endpoint has one of these names, and of the bindings whose destination
@@ -163,6 +145,11 @@ impl<H> Store<H> {
     }
 }
 
-fn place(next: usize, end: usize) -> Next {
+/// Goes through `places` places from one on, of all before `end`, until `goes_on` says no. Where to go on.
+fn walk(from: u32, places: usize, end: usize, mut goes_on: impl FnMut(u32) -> bool) -> Next {
+    let from = from as usize;
+    let last = from.saturating_add(places).min(end);
+    let stopped_at = (from..last).find(|slot| !goes_on(*slot as u32));
+    let next = stopped_at.map_or(last, |slot| slot + 1);
     (next < end).then(|| u32::try_from(next).ok()).flatten()
 }

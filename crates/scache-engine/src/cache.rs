@@ -4,6 +4,7 @@
 mod administer;
 mod journal;
 mod lives;
+mod portion;
 mod release;
 mod transfer;
 mod watch;
@@ -34,6 +35,17 @@ pub(crate) struct Kept<D> {
     pub(crate) watched: bool,
     /// Its past.
     life: LifeId,
+}
+
+impl<D> Kept<D> {
+    /// A connection that nothing is known of.
+    fn new(descriptor: D) -> Self {
+        Self {
+            descriptor,
+            watched: false,
+            life: LifeId::NONE,
+        }
+    }
 }
 
 /// A connection on its way to a client.
@@ -175,9 +187,8 @@ impl<D> Cache<D> {
         };
         let now = self.moment(pass.now);
         let kept = Kept {
-            descriptor,
-            watched: false,
             life: self.lives.save(recognised.identity, now),
+            ..Kept::new(descriptor)
         };
         self.journal
             .record(pass.now, Happening::Saved, endpoint.as_bytes(), b"");
@@ -253,7 +264,7 @@ impl<D> Cache<D> {
         self.settle(pass);
         match found {
             Some(mut handed_out) => {
-                self.count_taken(pass, &handed_out);
+                self.count_taken(now, &handed_out);
                 // A registration would outlive our copy of the descriptor.
                 self.unwatch(pass.kernel, &mut handed_out.taken.handle);
                 Answer::Found(handed_out)
@@ -381,32 +392,23 @@ impl<D> Cache<D> {
         else {
             return;
         };
-        let handle = Kept {
-            descriptor,
-            watched: false,
-            life: LifeId::NONE,
-        };
         let released = Released {
-            handle,
+            handle: Kept::new(descriptor),
             endpoint: endpoint.as_bytes().into(),
             reason: Reason::Drained,
         };
         self.part(pass, released);
     }
 
-    fn count_taken<K: Kernel<Descriptor = D>, H: Host>(
-        &mut self,
-        pass: &mut Pass<'_, K, H>,
-        handed_out: &HandedOut<D>,
-    ) {
+    fn count_taken(&mut self, now: Instant, handed_out: &HandedOut<D>) {
         let taken = &handed_out.taken;
         self.journal
-            .record(pass.now, Happening::Taken, &taken.endpoint, b"");
+            .record(now, Happening::Taken, &taken.endpoint, b"");
         // Of others nobody knows.
         let Some(life) = self.lives.take(taken.handle.life) else {
             return;
         };
-        let age = life.began.milliseconds_until(self.moment(pass.now));
+        let age = life.began.milliseconds_until(self.moment(now));
         self.stats.taken_times.observe(u64::from(life.taken), 1);
         self.stats
             .taken_age_seconds

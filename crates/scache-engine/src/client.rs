@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use scache_proto::administration::Administration;
 use scache_proto::server::{Answer, Event, Refusal, Session, Unfinished};
 use scache_proto::{Descriptors, Request};
 
 use crate::cache::{Cache, HandedOut, Pass, Surroundings};
-use crate::{Complaint, Failure, Host, Kernel, Note, Settings};
+use crate::{Complaint, Failure, Host, Kernel, Note};
 
 /// Room for one read.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -54,7 +53,7 @@ pub(crate) enum Next {
 pub(crate) struct Turn<'a, 'b, K: Kernel, H> {
     pub(crate) pass: &'a mut Pass<'b, K, H>,
     pub(crate) cache: &'a mut Cache<K::Descriptor>,
-    pub(crate) settings: &'a Settings,
+    pub(crate) surroundings: Surroundings<'a>,
     /// [`READ_BYTES`] of room, which clients share.
     pub(crate) buffer: &'a mut [u8],
     /// How many requests may still be carried out, [`REQUESTS_PER_TURN`] at first.
@@ -63,10 +62,6 @@ pub(crate) struct Turn<'a, 'b, K: Kernel, H> {
     pub(crate) takes_over: bool,
     /// How many requests were answered.
     pub(crate) answered: u64,
-    /// How many clients there are.
-    pub(crate) clients: usize,
-    /// How many sockets clients come by.
-    pub(crate) listeners: usize,
 }
 
 /// How far what the session has to say was carried out.
@@ -224,71 +219,46 @@ impl<D> Client<D> {
         &mut self,
         turn: &mut Turn<'_, '_, K, H>,
     ) -> Carried {
-        let Turn { pass, cache, .. } = turn;
         self.is_behind = false;
         while turn.requests > 0 {
             let Some(event) = self.session.poll_event() else {
                 return Carried::All;
             };
             turn.requests -= 1;
-            match event {
+            let answer = match event {
                 Event::Save(request, descriptor) => {
-                    pass.host.note(Note::Request(&request));
-                    let answer = cache.save(pass, request, descriptor);
-                    self.session.reply(answer);
-                    self.served = true;
-                    turn.answered += 1;
+                    turn.pass.host.note(Note::Request(&request));
+                    turn.cache.save(turn.pass, request, descriptor)
                 }
                 Event::Request(request) => {
-                    pass.host.note(Note::Request(&request));
-                    let answer = match request {
-                        Request::TakeOver if may_take_over(pass, turn.settings, &self.socket) => {
-                            turn.takes_over = true;
-                            Answer::Done
-                        }
-                        Request::TakeOver => Answer::Failed,
-                        Request::Administer(administration) => {
-                            // Takes as long as many others.
-                            turn.requests = turn.requests.saturating_sub(ADMINISTRATION);
-                            if may_administer(pass, &administration, turn.settings, &self.socket) {
-                                let surroundings = Surroundings {
-                                    settings: turn.settings,
-                                    clients: turn.clients,
-                                    listeners: turn.listeners,
-                                };
-                                cache.administer(pass, administration, surroundings)
-                            } else {
-                                Answer::Failed
-                            }
-                        }
-                        request => cache.answer(pass, request),
-                    };
-                    self.session.reply(answer);
+                    turn.pass.host.note(Note::Request(&request));
+                    turn.carry_out(request, &self.socket)
+                }
+                Event::Refused(refusal) => {
+                    turn.refuse(refusal);
                     self.served = true;
-                    turn.answered += 1;
+                    continue;
                 }
                 Event::Declined(handed_out) => {
-                    pass.host.complain(pass.now, Complaint::CannotSend);
-                    cache.put_back(pass, handed_out);
+                    turn.pass
+                        .host
+                        .complain(turn.pass.now, Complaint::CannotSend);
+                    turn.cache.put_back(turn.pass, handed_out);
+                    continue;
                 }
-                Event::Delivered(handed_out) => drop(handed_out),
-                Event::Refused(refusal) => {
-                    pass.host.complain(pass.now, refusal.into());
-                    let stats = cache.stats_mut();
-                    *match refusal {
-                        Refusal::Malformed => &mut stats.requests_refused_malformed,
-                        Refusal::Unknown => &mut stats.requests_refused_unknown,
-                        Refusal::NoDescriptor => &mut stats.saves_refused_no_descriptor,
-                    } += 1;
-                    self.served = true;
-                    turn.answered += 1;
+                Event::Delivered(handed_out) => {
+                    drop(handed_out);
+                    continue;
                 }
                 Event::Broken(fault) => {
-                    pass.host.complain(pass.now, fault.into());
-                    cache.client_dropped(pass.now, fault.into());
+                    turn.pass.host.complain(turn.pass.now, fault.into());
+                    turn.cache.client_dropped(turn.pass.now, fault.into());
                     return Carried::Broken;
                 }
-            }
+            };
+            self.session.reply(answer);
+            self.served = true;
+            turn.answered += 1;
         }
         self.is_behind = true;
         Carried::Enough
@@ -314,39 +284,64 @@ impl<D> Client<D> {
     }
 }
 
-/// Whether this process hands over and ends because this client asked for it.
-fn may_take_over<K: Kernel, H: Host>(
-    pass: &mut Pass<'_, K, H>,
-    settings: &Settings,
-    client: &K::Descriptor,
-) -> bool {
-    let user = pass.kernel.user(client);
-    let may = user.is_some_and(|user| settings.is_privileged(user));
-    if !may {
-        pass.host.complain(pass.now, Complaint::MayNotTakeOver);
+impl<K: Kernel, H: Host> Turn<'_, '_, K, H> {
+    /// Carries out a request of a client that brings no connection.
+    fn carry_out(
+        &mut self,
+        request: Request<'_>,
+        client: &K::Descriptor,
+    ) -> Answer<HandedOut<K::Descriptor>> {
+        match request {
+            Request::TakeOver if self.may_take_over(client) => {
+                self.takes_over = true;
+                Answer::Done
+            }
+            Request::TakeOver => Answer::Failed,
+            Request::Administer(administration) => {
+                // Takes as long as many others.
+                self.requests = self.requests.saturating_sub(ADMINISTRATION);
+                let may = !administration.needs_privilege()
+                    || self.is_privileged(client, Complaint::MayNotAdminister);
+                if !may {
+                    return Answer::Failed;
+                }
+                self.cache
+                    .administer(self.pass, administration, self.surroundings)
+            }
+            request => self.cache.answer(self.pass, request),
+        }
     }
-    // Who has gone since has not taken our place either.
-    let waits = !matches!(
-        pass.kernel.peek(client, &mut [0]),
-        Ok(0) | Err(Failure::Lost)
-    );
-    may && waits && settings.hand_over
-}
 
-/// Whether this client may have that.
-fn may_administer<K: Kernel, H: Host>(
-    pass: &mut Pass<'_, K, H>,
-    administration: &Administration<'_>,
-    settings: &Settings,
-    client: &K::Descriptor,
-) -> bool {
-    if !administration.needs_privilege() {
-        return true;
+    /// Takes note of a request that was refused already.
+    fn refuse(&mut self, refusal: Refusal) {
+        self.pass.host.complain(self.pass.now, refusal.into());
+        let stats = self.cache.stats_mut();
+        *match refusal {
+            Refusal::Malformed => &mut stats.requests_refused_malformed,
+            Refusal::Unknown => &mut stats.requests_refused_unknown,
+            Refusal::NoDescriptor => &mut stats.saves_refused_no_descriptor,
+        } += 1;
+        self.answered += 1;
     }
-    let user = pass.kernel.user(client);
-    let may = user.is_some_and(|user| settings.is_privileged(user));
-    if !may {
-        pass.host.complain(pass.now, Complaint::MayNotAdminister);
+
+    /// Whether this process hands over and ends because this client asked for it.
+    fn may_take_over(&mut self, client: &K::Descriptor) -> bool {
+        let may = self.is_privileged(client, Complaint::MayNotTakeOver);
+        // Who has gone since has not taken our place either.
+        let waits = !matches!(
+            self.pass.kernel.peek(client, &mut [0]),
+            Ok(0) | Err(Failure::Lost)
+        );
+        may && waits && self.surroundings.settings.hand_over
     }
-    may
+
+    /// Whether this client may do what changes the service for everybody; what is to be said if not.
+    fn is_privileged(&mut self, client: &K::Descriptor, otherwise: Complaint) -> bool {
+        let user = self.pass.kernel.user(client);
+        let may = user.is_some_and(|user| self.surroundings.settings.is_privileged(user));
+        if !may {
+            self.pass.host.complain(self.pass.now, otherwise);
+        }
+        may
+    }
 }

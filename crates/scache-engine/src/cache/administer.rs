@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use scache_proto::administration::{Administration, Listed, Names, encode_entry, encode_next};
+use scache_proto::administration::{Administration, Listed, Names, encode_next};
 use scache_proto::attr::Attributes;
 use scache_proto::entries::{BindingEntry, ConnectionEntry, DestinationEntry};
 use scache_proto::server::Answer;
@@ -11,14 +11,12 @@ use scache_proto::stats::Stats;
 use scache_store::Statistics;
 
 use super::lives::Moment;
+use super::portion::Portion;
 use super::{Cache, HandedOut, Pass};
 use crate::{Host, Kernel, Settings};
 
 /// How many entries one answer tells.
 const ENTRIES: usize = 64;
-
-/// How many bytes make an answer long enough.
-const BYTES: usize = 32 * 1024;
 
 /// How many places one answer looks at.
 const PLACES: usize = 1024;
@@ -79,11 +77,7 @@ impl<D> Cache<D> {
         report: &mut Attributes,
     ) -> Option<u32> {
         let now = pass.now;
-        let mut told = 0;
-        let mut goes_on = |report: &Attributes| {
-            told += 1;
-            told < ENTRIES && report.bytes() < BYTES
-        };
+        let mut portion = Portion::new(report, ENTRIES);
         match what {
             Listed::Connections => {
                 let moment = self.moment(now);
@@ -105,8 +99,8 @@ impl<D> Cache<D> {
                         taken: life.map_or(0, |life| u64::from(life.taken)),
                         peer: pass.kernel.peer(&kept.descriptor),
                     };
-                    encode_entry(report, &entry);
-                    goes_on(report)
+                    portion.tell(&entry);
+                    !portion.is_full()
                 })
             }
             Listed::Bindings => self.store.look_at_bindings(from, PLACES, |view| {
@@ -119,8 +113,8 @@ impl<D> Cache<D> {
                     endpoint: view.endpoint.into(),
                     left: view.deadline.saturating_duration_since(now),
                 };
-                encode_entry(report, &entry);
-                goes_on(report)
+                portion.tell(&entry);
+                !portion.is_full()
             }),
             Listed::Destinations => self.store.look_at_destinations(from, PLACES, |view| {
                 if !prefix.contain(view.destination) {
@@ -133,8 +127,8 @@ impl<D> Cache<D> {
                     misses: view.misses,
                     cached: view.connections as u64,
                 };
-                encode_entry(report, &entry);
-                goes_on(report)
+                portion.tell(&entry);
+                !portion.is_full()
             }),
         }
     }

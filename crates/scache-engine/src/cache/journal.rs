@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use scache_proto::administration::{encode_entry, encode_next};
+use scache_proto::administration::encode_next;
 use scache_proto::attr::Attributes;
 use scache_proto::entries::{EventEntry, Happening};
 use scache_store::Reason;
+
+use super::portion::Portion;
 
 /// What happened lately.
 #[derive(Debug)]
@@ -30,10 +32,6 @@ impl Journal {
 
     /// How many events are told at once.
     const PAGE: usize = 256;
-
-    /// How many bytes make an answer long enough: labels and texts that are long would make a list that no
-    /// client reads.
-    const BYTES: usize = 32 * 1024;
 
     pub(super) fn new() -> Self {
         Self {
@@ -78,8 +76,9 @@ impl Journal {
         let from = if from > self.next { 0 } else { from };
         let skipped = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
         let mut next = self.next;
-        for (number, (at, event)) in self.events.iter().skip(skipped).enumerate() {
-            if number == Self::PAGE || report.bytes() >= Self::BYTES {
+        let mut portion = Portion::new(report, Self::PAGE);
+        for (at, event) in self.events.iter().skip(skipped) {
+            if portion.is_full() {
                 next = event.number;
                 break;
             }
@@ -87,7 +86,7 @@ impl Journal {
                 ago: now.saturating_duration_since(*at),
                 ..event.clone()
             };
-            encode_entry(report, &event);
+            portion.tell(&event);
         }
         encode_next(report, next);
     }

@@ -2,7 +2,6 @@
 
 use scache_store::{Entries, Reason, Released, Taken};
 
-use super::lives::LifeId;
 use super::{Cache, Kept, Pass};
 use crate::{Host, Kernel, entries};
 
@@ -44,11 +43,7 @@ impl<D> Cache<D> {
         entries: Entries<D>,
     ) {
         for taken in entries.connections {
-            let mut kept = Kept {
-                descriptor: taken.handle,
-                watched: false,
-                life: LifeId::NONE,
-            };
+            let mut kept = Kept::new(taken.handle);
             let unusable = self.is_usable(pass.kernel, &mut kept).err();
             let request = entries::save_connection(
                 &taken.endpoint,

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use super::{Engine, PAUSE, Transport};
-use crate::cache::Pass;
+use crate::cache::{Pass, Surroundings};
 use crate::client::{self, Client, Next, Turn};
 use crate::handoff::{HandOff, Progress};
 use crate::peers::Peer;
@@ -73,7 +73,11 @@ impl<K: Kernel, H: Host> Engine<K, H> {
 
     /// Lets one peer do what it can.
     pub(super) fn turn(&mut self, key: Key, now: Instant, readable: bool, ended: bool) {
-        let clients = self.peers.len();
+        let surroundings = Surroundings {
+            settings: &self.settings,
+            clients: self.peers.len(),
+            listeners: self.listeners.len(),
+        };
         let Some(peer) = self.peers.find(key) else {
             return;
         };
@@ -83,15 +87,13 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             host: &mut self.host,
         };
         let mut turn = Turn {
-            clients,
-            listeners: self.listeners.len(),
-            answered: 0,
             pass: &mut pass,
             cache: &mut self.cache,
-            settings: &self.settings,
+            surroundings,
             buffer: &mut self.buffer,
             requests: client::REQUESTS_PER_TURN,
             takes_over: false,
+            answered: 0,
         };
         let mut takes_over = false;
         let next = match peer {

@@ -36,14 +36,7 @@ impl Paces {
 }
 
 pub(crate) fn run(scale: &Scale, report: &mut Report) {
-    let contenders = [
-        Contender::stock(),
-        Contender::ours(),
-        Contender::unwatched(),
-        Contender::floor(),
-        Contender::inline(),
-        Contender::inline_floor(),
-    ];
+    let contenders = Contender::all();
     let mut all = contenders
         .each_ref()
         .map(|contender| Paces::new(contender.name));

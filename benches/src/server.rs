@@ -18,6 +18,18 @@ pub(crate) struct Contender {
 }
 
 impl Contender {
+    /// All of them.
+    pub(crate) fn all() -> [Self; 6] {
+        [
+            Self::stock(),
+            Self::ours(),
+            Self::unwatched(),
+            Self::floor(),
+            Self::inline(),
+            Self::inline_floor(),
+        ]
+    }
+
     /// The real scache(8).
     pub(crate) fn stock() -> Self {
         Self::new("stock", stock())

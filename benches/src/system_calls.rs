@@ -31,14 +31,7 @@ const UNCOUNTED: &str = "System calls were not counted: strace(1) is missing, or
 const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(crate) fn run(scale: &Scale, report: &mut Report) {
-    let contenders = [
-        Contender::stock(),
-        Contender::ours(),
-        Contender::unwatched(),
-        Contender::floor(),
-        Contender::inline(),
-        Contender::inline_floor(),
-    ];
+    let contenders = Contender::all();
     let counted = contenders.iter().map(|contender| {
         let by_name = count(&contender.start(), scale.traced_cycles)?;
         let name = contender.name;

@@ -33,9 +33,18 @@ fn said(output: &Output) -> String {
 
 /// Installs a program, with all the time that a loaded machine may need.
 fn install(instance: &Instance, program: &Path) -> Output {
+    install_on(&[instance], program)
+}
+
+/// Installs ours on several instances at once.
+fn install_all(instances: &[&Instance]) -> Output {
+    install_on(instances, ours().path())
+}
+
+fn install_on(instances: &[&Instance], program: &Path) -> Output {
     let program = program.display().to_string();
     scachectl(
-        &[instance],
+        instances,
         ["install", "--wait", "120", "--program", &program],
     )
 }

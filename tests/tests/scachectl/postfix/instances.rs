@@ -5,19 +5,22 @@ use std::fs;
 use scache_tests::fake_master::{built, ours, stock};
 use scache_tests::instance::{Instance, Setup};
 
-use super::{delivers_by, install, said, scachectl, status, tree, uninstall};
+use super::{delivers_by, install, install_all, said, scachectl, status, tree, uninstall};
 
-#[test]
-fn two_instances_share_the_program() {
+/// Two instances with the same daemons.
+fn sharing() -> (Instance, Instance) {
     let first = Instance::start(&Setup::new(stock()));
     let daemons = first.daemons().display().to_string();
     let second = Setup::new(stock()).parameter("daemon_directory", &daemons);
-    let second = Instance::start(&second);
+    (first, Instance::start(&second))
+}
+
+#[test]
+fn two_instances_share_the_program() {
+    let (first, second) = sharing();
     let both = [&first, &second];
     let before = both.map(tree);
-    let program = ours().path().display().to_string();
-    let words = ["install", "--wait", "120", "--program", &program];
-    let text = said(&scachectl(&both, words));
+    let text = said(&install_all(&both));
     for instance in both {
         let about = format!("{}: scache-rs answers", instance.configuration().display());
         assert!(text.contains(&about), "{text}");
@@ -55,15 +58,10 @@ fn two_instances_share_the_program() {
 
 #[test]
 fn both_can_be_uninstalled_at_once() {
-    let first = Instance::start(&Setup::new(stock()));
-    let daemons = first.daemons().display().to_string();
-    let second = Setup::new(stock()).parameter("daemon_directory", &daemons);
-    let second = Instance::start(&second);
+    let (first, second) = sharing();
     let both = [&first, &second];
     let before = both.map(tree);
-    let program = ours().path().display().to_string();
-    let words = ["install", "--wait", "120", "--program", &program];
-    said(&scachectl(&both, words));
+    said(&install_all(&both));
     said(&scachectl(&both, ["uninstall", "--wait", "120"]));
     assert_eq!(both.map(tree), before);
 }

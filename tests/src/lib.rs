@@ -15,6 +15,7 @@ mod private_dev;
 pub mod process;
 pub mod prometheus;
 pub mod redis;
+pub mod scached;
 pub mod smtp_sink;
 pub mod stock;
 pub mod tmux;

@@ -1,14 +1,13 @@
 //! The three servers, at a path that can be led to another one, as a restart does.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use scache_client::Client;
-use scache_tests::fake_master::{FakeMaster, Program, Setup, built, ours, stock};
+use scache_tests::fake_master::{FakeMaster, Program, Setup, ours, stock};
+use scache_tests::scached::Scached;
 use tempfile::TempDir;
 
 /// Long enough to outlive any test.
@@ -40,12 +39,7 @@ pub struct Server {
 
 enum Running {
     Master(Box<FakeMaster>),
-    Scached {
-        child: Child,
-        path: PathBuf,
-        /// Kept, so that it has somewhere to write to.
-        _screen: BufReader<ChildStderr>,
-    },
+    Scached(Scached),
 }
 
 impl Server {
@@ -99,7 +93,7 @@ impl Server {
     pub fn signal(&self, signal: Signal) {
         let number = match &self.running {
             Running::Master(master) => master.pid(),
-            Running::Scached { child, .. } => child.id(),
+            Running::Scached(scached) => scached.pid(),
         };
         let pid = i32::try_from(number).ok().and_then(Pid::from_raw);
         kill_process(pid.expect("a process"), signal).expect("it runs");
@@ -118,24 +112,7 @@ impl Running {
         match kind {
             Kind::Stock => Self::under_master(&stock()),
             Kind::Ours => Self::under_master(&ours()),
-            Kind::Scached => {
-                let mut child = Command::new(built("scached"))
-                    .arg("--socket")
-                    .arg(path)
-                    .args(["--ttl-limit", "60s"])
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .expect("scached");
-                let mut screen = BufReader::new(child.stderr.take().expect("its standard error"));
-                let mut line = String::new();
-                screen.read_line(&mut line).expect("a line");
-                assert!(line.contains("listening"), "{line}");
-                Self::Scached {
-                    child,
-                    path: path.to_owned(),
-                    _screen: screen,
-                }
-            }
+            Kind::Scached => Self::Scached(Scached::start(path, &["--ttl-limit", "60s"])),
         }
     }
 
@@ -149,16 +126,7 @@ impl Running {
     fn path(&self) -> &Path {
         match self {
             Self::Master(master) => master.socket_path(),
-            Self::Scached { path, .. } => path,
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Self::Scached { child, .. } = self {
-            let _ = child.kill();
-            let _ = child.wait();
+            Self::Scached(scached) => scached.path(),
         }
     }
 }

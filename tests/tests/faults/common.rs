@@ -1,11 +1,10 @@
 //! What the tests of faults have in common.
 
-use std::io::{BufRead, BufReader};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, Signal, kill_process};
 use scache_tests::exchange::{ask, find_endp, greeted, no_endp};
 use scache_tests::fake_master::{FakeMaster, Program, Setup, built, ours, stock};
+use scache_tests::scached::Scached;
 use scache_tests::wire::{Client, Connection, DEADLINE, Heard, QUIET};
 
 /// Which program.
@@ -175,61 +175,33 @@ impl OtherUser {
     }
 }
 
-/// `scached` with its standard error in a pipe.
-pub struct Daemon {
-    child: Child,
-    screen: Option<BufReader<ChildStderr>>,
-    directory: tempfile::TempDir,
-}
+/// `scached`, in a directory that every user may look into.
+pub struct Daemon(Scached);
 
 impl Daemon {
     /// Started, and listening at [`Daemon::path`].
     pub fn start(arguments: &[&str]) -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        let all = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(directory.path(), all).expect("set the mode");
-        let mut child = Command::new(built("scached"))
-            .arg("--socket")
-            .arg(directory.path().join("socket"))
-            .args(arguments)
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("scached");
-        let mut screen = BufReader::new(child.stderr.take().expect("its standard error"));
-        let mut line = String::new();
-        screen.read_line(&mut line).expect("a line");
-        Self {
-            child,
-            screen: Some(screen),
-            directory,
-        }
+        Self(Scached::for_all_users(arguments))
     }
 
     pub fn path(&self) -> PathBuf {
-        self.directory.path().join("socket")
+        self.0.path().to_owned()
     }
 
     /// Closes the other end of its standard error.
     pub fn close_screen(&mut self) {
-        self.screen = None;
+        self.0.close_screen();
     }
 
     /// Ends it as an administrator does.
     pub fn ends(&mut self) {
-        let process = Pid::from_child(&self.child);
-        kill_process(process, Signal::TERM).expect("it runs");
+        let child = self.0.child();
+        kill_process(Pid::from_child(child), Signal::TERM).expect("it runs");
         becomes_true("it ends", || {
-            let status = self.child.try_wait().expect("wait");
+            let status = child.try_wait().expect("wait");
             status
                 .inspect(|status| assert_eq!(status.code(), Some(0)))
                 .is_some()
         });
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

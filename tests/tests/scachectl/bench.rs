@@ -12,13 +12,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use scache_tests::fake_master::built;
 use serde_json::Value;
 
-use crate::common::{KINDS, Kind, Said, Server, run, scachectl};
+use crate::caches::{Cache, KINDS, Kind, Said, run, scachectl};
 
 /// daemon, on every Debian.
 const USER: u32 = 1;
 
 fn bench(socket: &Path, arguments: &[&str]) -> Said {
-    run(&mut scachectl(socket, [&["bench"], arguments].concat()))
+    run(scachectl(socket).args([&["bench"], arguments].concat()))
 }
 
 fn json(said: &Said) -> Value {
@@ -52,7 +52,7 @@ fn number(result: &Value, pointer: &str) -> u64 {
 #[test]
 fn counts_add_up_at_every_server_in_every_protocol() {
     for kind in KINDS {
-        let server = Server::start(kind);
+        let server = Cache::start(kind);
         let best = match kind {
             Kind::Stock => "stock",
             Kind::Ours | Kind::Scached => "inline",
@@ -93,7 +93,7 @@ fn counts_add_up_at_every_server_in_every_protocol() {
 
 #[test]
 fn the_json_is_as_it_is_written_down() {
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let said = bench(&server.path(), &["-n", "1000", "--json"]);
     said.assert_well();
     let result = json(&said);
@@ -114,7 +114,7 @@ fn the_json_is_as_it_is_written_down() {
 #[test]
 fn clients_can_share_names() {
     for kind in KINDS {
-        let server = Server::start(kind);
+        let server = Cache::start(kind);
         for (destinations, endpoints) in [("1", "1"), ("3", "7"), ("7", "3")] {
             let names = ["--destinations", destinations, "--endpoints", endpoints];
             let options = [
@@ -144,7 +144,7 @@ fn clients_can_share_names() {
 #[test]
 fn no_connection_stays_in_the_cache() {
     for kind in KINDS {
-        let server = Server::start(kind);
+        let server = Cache::start(kind);
         let before = server.process().descriptors().len();
         let said = bench(&server.path(), &["-n", "500", "-c", "10", "--keep", "4"]);
         said.assert_well();
@@ -154,7 +154,7 @@ fn no_connection_stays_in_the_cache() {
 
 #[test]
 fn thousands_of_clients_are_served() {
-    let server = Server::scached(&["--client-limit", "3100"]);
+    let server = Cache::scached_with(&["--client-limit", "3100"]);
     for protocol in ["inline", "stock"] {
         let options = ["-c", "3000", "-n", "12000", "--json", "--timeout", "5m"];
         let said = bench(&server.path(), &[&options[..], &["-p", protocol]].concat());
@@ -168,7 +168,7 @@ fn thousands_of_clients_are_served() {
 
 #[test]
 fn what_is_not_found_is_a_miss_and_no_error() {
-    let server = Server::scached(&["--connection-limit", "1"]);
+    let server = Cache::scached_with(&["--connection-limit", "1"]);
     let before = server.process().descriptors().len();
     // Of five that one client saves four have to go.
     let said = bench(
@@ -185,7 +185,7 @@ fn what_is_not_found_is_a_miss_and_no_error() {
 
 #[test]
 fn the_table_says_what_the_json_says() {
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let said = bench(&server.path(), &["-n", "3000", "-c", "7"]);
     said.assert_well();
     let row = |title: &str| {
@@ -215,7 +215,8 @@ struct Endless {
 impl Endless {
     fn start(socket: &Path) -> Self {
         let arguments = ["bench", "-c", "5", "-s", "3600", "--progress", "--json"];
-        let mut child = scachectl(socket, arguments)
+        let mut child = scachectl(socket)
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -249,7 +250,7 @@ impl Endless {
 #[test]
 fn an_interrupted_one_tells_what_it_has_measured_and_leaves_nothing() {
     for kind in KINDS {
-        let server = Server::start(kind);
+        let server = Cache::start(kind);
         let before = server.process().descriptors().len();
         let endless = Endless::start(&server.path());
         kill_process(Pid::from_child(&endless.child), Signal::INT).expect("it runs");
@@ -271,13 +272,13 @@ fn an_interrupted_one_tells_what_it_has_measured_and_leaves_nothing() {
 #[test]
 fn a_server_that_goes_away_ends_it_with_what_was_measured() {
     for kind in KINDS {
-        let server = Server::start(kind);
+        let server = Cache::start(kind);
         let path = server.path();
         let endless = Endless::start(&path);
         drop(server);
         let said = endless.end();
         // A fake master's listening socket is gone with it, so nobody answers.
-        said.assert_failed(69, "5 of 5 clients gave up");
+        said.assert_failed_at_last(69, &["5 of 5 clients gave up"]);
         let result = json(&said);
         assert!(number(&result, "/all/operations") > 0, "{kind:?}: {result}");
         assert!(number(&result, "/errors") >= 5, "{kind:?}: {result}");
@@ -286,19 +287,19 @@ fn a_server_that_goes_away_ends_it_with_what_was_measured() {
 
 #[test]
 fn stock_knows_no_inline_descriptors() {
-    let server = Server::start(Kind::Stock);
+    let server = Cache::start(Kind::Stock);
     let said = bench(&server.path(), &["--protocol", "inline"]);
-    said.assert_failed(76, "--protocol stock");
+    said.assert_failed_at_last(76, &["--protocol stock"]);
 }
 
 #[test]
 fn a_socket_that_is_none_is_told_in_one_line() {
     let directory = tempfile::tempdir().expect("a directory");
     let missing = directory.path().join("missing");
-    bench(&missing, &[]).assert_failed(66, "there is no");
+    bench(&missing, &[]).assert_failed_at_last(66, &["there is no"]);
     let file = directory.path().join("file");
     std::fs::write(&file, "").expect("a file");
-    bench(&file, &[]).assert_failed(66, "is not a socket");
+    bench(&file, &[]).assert_failed_at_last(66, &["is not a socket"]);
 }
 
 /// A server that does this with each client, and is no cache.
@@ -317,44 +318,44 @@ fn what_is_no_cache_is_told_in_one_line() {
             let _ = std::io::copy(&mut stream, &mut std::io::sink());
         });
         let options = ["-p", protocol, "--timeout", "1s"];
-        bench(&path("talks"), &options).assert_failed(76, "no connection cache");
+        bench(&path("talks"), &options).assert_failed_at_last(76, &["no connection cache"]);
         strange(&path("waits"), |mut stream| {
             let _ = std::io::copy(&mut stream, &mut std::io::sink());
         });
-        bench(&path("waits"), &options).assert_failed(69, "no answer");
+        bench(&path("waits"), &options).assert_failed_at_last(69, &["no answer"]);
         strange(&path("closes"), drop);
-        bench(&path("closes"), &options).assert_failed(77, "turned away");
+        bench(&path("closes"), &options).assert_failed_at_last(77, &["turned away"]);
     }
 }
 
 #[test]
 fn who_may_not_use_the_socket_is_told_so() {
-    let server = Server::scached(&[]);
+    let server = Cache::scached_with(&[]);
     let directory = tempfile::tempdir().expect("a directory");
     let all = std::fs::Permissions::from_mode(0o755);
     std::fs::set_permissions(directory.path(), all).expect("set the mode");
     // The build's directory may be closed to that user.
     let program = directory.path().join("scachectl");
     std::fs::copy(built("scachectl"), &program).expect("copy the program");
-    let bench_as_other_user = |server: &Server| {
+    let bench_as_other_user = |server: &Cache| {
         let mut command = Command::new(&program);
         command.arg("--socket").arg(server.path()).arg("bench");
         run(command.current_dir("/").uid(USER).gid(USER))
     };
-    bench_as_other_user(&server).assert_failed(77, "may not use");
+    bench_as_other_user(&server).assert_failed_at_last(77, &["may not use"]);
     // It may connect, and is not served.
-    let server = Server::scached(&["--mode", "0666", "--allow-user", "root"]);
-    bench_as_other_user(&server).assert_failed(77, "--allow-user");
+    let server = Cache::scached_with(&["--mode", "0666", "--allow-user", "root"]);
+    bench_as_other_user(&server).assert_failed_at_last(77, &["--allow-user"]);
 }
 
 #[test]
 fn more_clients_than_descriptors_are_refused_before_anything_is_done() {
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let mut command = Command::new("prlimit");
     command.arg("--nofile=200:200").arg(built("scachectl"));
     command.arg("--socket").arg(server.path());
     let said = run(command.args(["bench", "-c", "57"]));
-    said.assert_failed(64, "use 56 --clients at most");
+    said.assert_failed_at_last(64, &["use 56 --clients at most"]);
     let mut command = Command::new("prlimit");
     command.arg("--nofile=100:200").arg(built("scachectl"));
     command.arg("--socket").arg(server.path());
@@ -363,7 +364,7 @@ fn more_clients_than_descriptors_are_refused_before_anything_is_done() {
 
 #[test]
 fn a_server_that_serves_fewer_clients_is_named_as_the_reason() {
-    let server = Server::scached(&["--client-limit", "10"]);
+    let server = Cache::scached_with(&["--client-limit", "10"]);
     let said = bench(&server.path(), &["-c", "20", "--timeout", "1s"]);
-    said.assert_failed(69, "of 20 clients");
+    said.assert_failed_at_last(69, &["of 20 clients"]);
 }

@@ -1,16 +1,16 @@
 //! Caches to look into, `scachectl` to do it with, and what it says.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use scache_client::{Client, Save};
 use scache_tests::fake_master::{FakeMaster, Program, Setup, built, ours, stock};
+use scache_tests::process::Process;
+use scache_tests::scached::Scached;
 use scache_tests::wire::{Connection, DEADLINE};
-use tempfile::TempDir;
 
 /// Long enough to outlive any test.
 pub const TTL: Duration = Duration::from_secs(60);
@@ -18,23 +18,33 @@ pub const TTL: Duration = Duration::from_secs(60);
 /// daemon, on every Debian.
 const ANOTHER_USER: u32 = 1;
 
-/// A cache of one kind.
+/// Which cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Stock,
+    Ours,
+    Scached,
+}
+
+pub const KINDS: [Kind; 3] = [Kind::Stock, Kind::Ours, Kind::Scached];
+
+/// A cache of one kind. It ends with this value, killed.
 #[derive(Debug)]
 pub enum Cache {
     Master(Box<FakeMaster>),
+    /// In a directory that every user may look into.
     Scached(Scached),
 }
 
-/// `scached`, in a directory that every user may look into.
-#[derive(Debug)]
-pub struct Scached {
-    child: Child,
-    directory: TempDir,
-    /// Kept, so that it has somewhere to write to.
-    screen: BufReader<ChildStderr>,
-}
-
 impl Cache {
+    pub fn start(kind: Kind) -> Self {
+        match kind {
+            Kind::Stock => Self::stock(),
+            Kind::Ours => Self::ours(),
+            Kind::Scached => Self::scached(),
+        }
+    }
+
     /// Ours under master(8).
     pub fn ours() -> Self {
         Self::under_master(&ours())
@@ -52,15 +62,8 @@ impl Cache {
 
     /// On its own, with these options.
     pub fn scached_with(arguments: &[&str]) -> Self {
-        let directory = TempDir::with_prefix("scachectl-").expect("a directory");
-        let all = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(directory.path(), all).expect("set the mode");
-        let (child, screen) = scached(&directory.path().join("socket"), arguments);
-        Self::Scached(Scached {
-            child,
-            directory,
-            screen,
-        })
+        let arguments = [&["--ttl-limit", "60s"], arguments].concat();
+        Self::Scached(Scached::for_all_users(&arguments))
     }
 
     /// Both of ours.
@@ -70,15 +73,30 @@ impl Cache {
 
     fn under_master(program: &Program) -> Self {
         let master = Setup::new(program).start();
-        let served = Client::new(master.socket_path()).find_endpoint(b"nothing");
+        let mut client = Client::new(master.socket_path());
+        let served = client.find_endpoint(b"nothing");
         assert!(served.expect("it serves").is_none());
+        // Tests count its descriptors: this client is not to be among them.
+        let with_client = master.process().descriptors().len();
+        drop(client);
+        assert_eq!(
+            master.process().settles_at(with_client - 1),
+            with_client - 1
+        );
         Self::Master(Box::new(master))
     }
 
     pub fn path(&self) -> PathBuf {
         match self {
             Self::Master(master) => master.socket_path().to_owned(),
-            Self::Scached(scached) => scached.directory.path().join("socket"),
+            Self::Scached(scached) => scached.path().to_owned(),
+        }
+    }
+
+    pub fn process(&self) -> Process {
+        match self {
+            Self::Master(master) => master.process(),
+            Self::Scached(scached) => Process::new(scached.pid()),
         }
     }
 
@@ -91,19 +109,18 @@ impl Cache {
         match self {
             Self::Master(master) => master.kill(),
             Self::Scached(scached) => {
-                scached.child.kill().expect("it runs");
-                scached.child.wait().expect("it ends");
+                scached.child().kill().expect("it runs");
+                scached.child().wait().expect("it ends");
             }
         }
     }
 
     /// Starts `scached` again where it was.
     pub fn start_again(&mut self) {
-        let path = self.path();
-        let Self::Scached(daemon) = self else {
+        let Self::Scached(scached) = self else {
             panic!("only scached is started again");
         };
-        (daemon.child, daemon.screen) = scached(&path, &[]);
+        scached.start_again(&["--ttl-limit", "60s"]);
     }
 
     /// Saves so many connections for a destination and lets each be found once more often than it is missed.
@@ -158,29 +175,6 @@ impl Cache {
     }
 }
 
-impl Drop for Scached {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn scached(path: &Path, arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
-    let mut child = Command::new(built("scached"))
-        .arg("--socket")
-        .arg(path)
-        .args(["--ttl-limit", "60s"])
-        .args(arguments)
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("scached");
-    let mut screen = BufReader::new(child.stderr.take().expect("its standard error"));
-    let mut line = String::new();
-    screen.read_line(&mut line).expect("a line");
-    assert!(line.contains("listening"), "{line}");
-    (child, screen)
-}
-
 /// `scachectl` at a socket.
 pub fn scachectl(path: &Path) -> Command {
     let mut command = Command::new(built("scachectl"));
@@ -206,16 +200,36 @@ impl Said {
         }
     }
 
-    /// That it failed with this status and one line that has these parts.
+    /// That it failed with this status and one line that has these parts, and told nothing before.
+    #[track_caller]
     pub fn assert_failed(&self, status: i32, parts: &[&str]) {
+        self.assert_failed_at_last(status, parts);
+        assert_eq!(self.out, "", "{self:?}");
+    }
+
+    /// The same, whatever it told before.
+    #[track_caller]
+    pub fn assert_failed_at_last(&self, status: i32, parts: &[&str]) {
         assert_eq!(self.status, Some(status), "{self:?}");
         assert_eq!(self.err.lines().count(), 1, "{self:?}");
         assert!(self.err.starts_with("scachectl: "), "{self:?}");
         for part in parts {
             assert!(self.err.contains(part), "{part}: {self:?}");
         }
-        assert_eq!(self.out, "", "{self:?}");
     }
+
+    /// It went well, without a word on standard error.
+    #[track_caller]
+    pub fn assert_well(&self) {
+        assert_eq!(self.status, Some(0), "{self:?}");
+        assert_eq!(self.err, "", "{self:?}");
+    }
+}
+
+/// Runs a program to its end.
+pub fn run(command: &mut Command) -> Said {
+    let output = command.stdin(Stdio::null()).output();
+    Said::of(&output.expect("it can be started"))
 }
 
 /// Does something until it comes to something.

@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use scache_tests::process::Process;
 use scache_tests::wire::DEADLINE;
 
-use crate::common::{KINDS, Kind, Said, Server, run, scachectl};
+use crate::caches::{Cache, KINDS, Kind, Said, run, scachectl};
 
 /// Says how often its connection was used, and leaves it clean.
 const USES: &str = "echo $SCACHE_REUSED";
@@ -44,7 +44,7 @@ fn answer(number: usize, from: impl Read, mut to: impl Write) {
 /// Runs a shell with a connection.
 fn connect(cache: &Path, options: &[&str], target: &str, script: &str) -> Said {
     let words = [&["connect"], options, &[target, "--", "sh", "-c", script]].concat();
-    run(&mut scachectl(cache, words))
+    run(scachectl(cache).args(words))
 }
 
 /// The same, when all is to go well; what the script says.
@@ -58,7 +58,7 @@ fn says(cache: &Path, options: &[&str], target: &str, script: &str) -> String {
 #[test]
 fn a_connection_goes_from_one_program_to_the_next() {
     for kind in KINDS {
-        let server = Server::start(kind);
+        let server = Cache::start(kind);
         let target = echo_server().to_string();
         for uses in 0..4 {
             let said = says(&server.path(), &[], &target, ECHO);
@@ -77,7 +77,7 @@ fn a_unix_socket_is_as_good() {
             std::thread::spawn(move || answer(number, &stream, &stream));
         }
     });
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let target = format!("unix:{}", path.display());
     for uses in 0..2 {
         let said = says(&server.path(), &[], &target, ECHO);
@@ -90,7 +90,7 @@ fn a_unix_socket_is_as_good() {
 
 #[test]
 fn it_is_closed_when_the_program_says_that_something_is_wrong() {
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let target = echo_server().to_string();
     for (script, status) in [
         ("exit 7", 7),
@@ -116,7 +116,7 @@ fn it_is_closed_when_the_program_says_that_something_is_wrong() {
 
 #[test]
 fn it_is_closed_when_there_is_more_to_be_read_or_nothing_any_more() {
-    let server = Server::start(Kind::Stock);
+    let server = Cache::start(Kind::Stock);
     let target = echo_server().to_string();
     // An answer that nobody has read, and an end: the server closes when we do.
     for script in [
@@ -135,7 +135,7 @@ fn it_is_closed_when_there_is_more_to_be_read_or_nothing_any_more() {
 
 #[test]
 fn without_the_cache_nothing_is_taken_and_nothing_left() {
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let target = echo_server().to_string();
     assert_eq!(
         says(&server.path(), &["--no-cache"], &target, ECHO),
@@ -151,7 +151,7 @@ fn without_the_cache_nothing_is_taken_and_nothing_left() {
 
 #[test]
 fn names_keep_connections_apart_or_bring_them_together() {
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let target = echo_server().to_string();
     let uses = |options: &[&str]| says(&server.path(), options, &target, USES);
     assert_eq!(uses(&["--service", "alice"]), "0");
@@ -167,7 +167,7 @@ fn names_keep_connections_apart_or_bring_them_together() {
 
 #[test]
 fn a_connection_waits_no_longer_than_it_may() {
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let target = echo_server().to_string();
     let idle = server.process().descriptors().len();
     for (ttl, descriptors) in [("1s", idle), ("10m", idle + 1)] {
@@ -189,7 +189,7 @@ fn a_connection_waits_no_longer_than_it_may() {
 
 #[test]
 fn the_environment_tells_of_the_connection() {
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let address = echo_server();
     let script = "perl -MSocket -e '
         open($s, \"<&=\", 6);
@@ -205,7 +205,7 @@ fn the_environment_tells_of_the_connection() {
         ("localhost", "localhost", 2),
     ] {
         let target = format!("{host}:{}", address.port());
-        let mut command = scachectl(&server.path(), ["connect", &target, "sh", "-c", script]);
+        let mut command = server.command(&["connect", &target, "sh", "-c", script]);
         for name in [
             "TCPREMOTEHOST",
             "TCPREMOTEINFO",
@@ -245,7 +245,7 @@ fn the_program_has_the_connection_twice_and_nothing_else() {
         "{ordinary:?}"
     );
     expected.extend([6, 7]);
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let target = echo_server().to_string();
     for _ in 0..2 {
         let said = says(&server.path(), &[], &target, list);
@@ -282,7 +282,8 @@ fn start(
     words: &[&str],
 ) -> (Child, BufReader<std::process::ChildStdout>) {
     let words = [&["connect", target], words].concat();
-    let mut child = scachectl(cache, words)
+    let mut child = scachectl(cache)
+        .args(words)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -297,7 +298,7 @@ fn start(
 
 #[test]
 fn signals_go_on_to_the_program() {
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let target = echo_server().to_string();
     for (name, signal) in [
         ("TERM", Signal::TERM),
@@ -324,11 +325,12 @@ fn signals_go_on_to_the_program() {
 
 #[test]
 fn nothing_is_left_of_a_program() {
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let target = echo_server().to_string();
     let script = "echo ready $$; exec sleep 3600";
     let words = [&["connect", target.as_str()][..], &["sh", "-c", script]].concat();
-    let mut child = scachectl(&server.path(), words)
+    let mut child = scachectl(&server.path())
+        .args(words)
         .stdout(Stdio::piped())
         .spawn()
         .expect("scachectl");
@@ -351,15 +353,16 @@ fn nothing_is_left_of_a_program() {
 
 #[test]
 fn what_cannot_be_done_is_told_in_one_line() {
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     let cache = server.path();
     // A port that was free a moment ago, and that nobody listens at.
     let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let closed = closed.expect("a port").to_string();
-    connect(&cache, &[], &closed, "true").assert_failed(69, "Connection refused");
+    connect(&cache, &[], &closed, "true").assert_failed_at_last(69, &["Connection refused"]);
     connect(&cache, &[], "name.invalid:25", "true")
-        .assert_failed(69, "cannot find the host name.invalid");
-    connect(&cache, &[], "unix:/nonexistent/socket", "true").assert_failed(69, "No such file");
+        .assert_failed_at_last(69, &["cannot find the host name.invalid"]);
+    connect(&cache, &[], "unix:/nonexistent/socket", "true")
+        .assert_failed_at_last(69, &["No such file"]);
     let target = echo_server().to_string();
     // What was taken for a program that cannot be run is not lost.
     assert_eq!(says(&cache, &[], &target, USES), "0");
@@ -371,8 +374,8 @@ fn what_cannot_be_done_is_told_in_one_line() {
         ),
         ("/etc/passwd", 77, "is it executable?"),
     ] {
-        let said = run(&mut scachectl(&cache, ["connect", &target, program]));
-        said.assert_failed(status, part);
+        let said = run(scachectl(&cache).args(["connect", &target, program]));
+        said.assert_failed_at_last(status, &[part]);
     }
     assert_eq!(says(&cache, &[], &target, USES), "1");
 }
@@ -387,7 +390,7 @@ fn what_makes_no_sense_is_refused() {
         &["bench", "--clients", "0"],
         &["bench", "--protocol", "telnet"],
     ] {
-        let said = run(&mut scachectl(Path::new("/nonexistent/socket"), words));
+        let said = run(scachectl(Path::new("/nonexistent/socket")).args(words));
         assert_ne!(said.status, Some(0), "{words:?}");
         assert!(said.out.is_empty() && !said.err.is_empty(), "{said:?}");
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 use scache_tests::fake_master::built;
 use scache_tests::smtp_sink::{Seen, SmtpSink};
 
-use crate::common::{KINDS, Kind, Said, Server, run, scachectl};
+use crate::caches::{Cache, KINDS, Kind, Said, run, scachectl};
 
 const SENDER: &str = "sender@example.com";
 const RECIPIENT: &str = "recipient@example.com";
@@ -52,7 +52,7 @@ fn uses(said: &Said) -> Vec<u32> {
 fn ten_mails_in_ten_processes_use_one_smtp_session() {
     for kind in KINDS {
         let sink = SmtpSink::start();
-        let server = Server::start(kind);
+        let server = Cache::start(kind);
         let said = ten_mails(&server.path(), &sink);
         assert_eq!(uses(&said), (0..10).collect::<Vec<_>>(), "{kind:?}");
         // The session ends with the server, who is killed and says no QUIT.
@@ -80,7 +80,7 @@ fn without_a_cache_they_use_ten() {
 #[test]
 fn another_language_goes_on_in_the_same_session() {
     let sink = SmtpSink::start();
-    let server = Server::start(Kind::Scached);
+    let server = Cache::start(Kind::Scached);
     ten_mails(&server.path(), &sink);
     for _ in 0..2 {
         let words: [OsString; 5] = [
@@ -90,7 +90,7 @@ fn another_language_goes_on_in_the_same_session() {
             SENDER.into(),
             RECIPIENT.into(),
         ];
-        run(&mut scachectl(&server.path(), words)).assert_well();
+        run(scachectl(&server.path()).args(words)).assert_well();
     }
     drop(server);
     let expected = Seen {

@@ -2,7 +2,6 @@
 
 mod bench;
 mod caches;
-mod common;
 mod connect;
 mod examples;
 mod look;

@@ -11,7 +11,6 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use scache_proto::Ttl;
 use scache_proto::entries::Happening;
 use scache_proto::request::Request;
 use scache_proto::server::{Answer, Fault, HandOut};
@@ -166,7 +165,7 @@ impl<D> Cache<D> {
                 ttl,
                 endpoint,
                 property,
-            } => (since_now(pass, ttl), endpoint, property),
+            } => (ttl, endpoint, property),
             Request::Save {
                 ttl,
                 destination,
@@ -231,7 +230,6 @@ impl<D> Cache<D> {
                 endpoint,
             } => {
                 if !self.draining {
-                    let ttl = since_now(pass, ttl);
                     self.store
                         .save_destination(now, ttl, destination, property, endpoint);
                     self.settle(pass);
@@ -414,14 +412,4 @@ impl<D> Cache<D> {
             .taken_age_seconds
             .observe(u64::from(age / 1000), 1);
     }
-}
-
-/// A time to live from the beginning of the pass on. Who tells it to the millisecond hands over what may not expire
-/// before its time, and may have told it after that.
-fn since_now<K: Kernel, H>(pass: &mut Pass<'_, K, H>, ttl: Ttl) -> Ttl {
-    if !ttl.is_precise() {
-        return ttl;
-    }
-    let passed = pass.kernel.now().saturating_duration_since(pass.now);
-    Ttl::from_remaining(Duration::from(ttl) + passed).unwrap_or(ttl)
 }

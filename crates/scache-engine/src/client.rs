@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use scache_proto::server::{Answer, Event, Refusal, Session, Unfinished};
-use scache_proto::{Descriptors, Request};
+use scache_proto::{Descriptors, Request, Ttl};
 
 use crate::cache::{Cache, HandedOut, Pass, Surroundings};
 use crate::{Complaint, Failure, Host, Kernel, Note};
@@ -228,6 +228,7 @@ impl<D> Client<D> {
             let answer = match event {
                 Event::Save(request, descriptor) => {
                     turn.pass.host.note(Note::Request(&request));
+                    let request = turn.since_now(request);
                     turn.cache.save(turn.pass, request, descriptor)
                 }
                 Event::Request(request) => {
@@ -308,8 +309,21 @@ impl<K: Kernel, H: Host> Turn<'_, '_, K, H> {
                 self.cache
                     .administer(self.pass, administration, self.surroundings)
             }
-            request => self.cache.answer(self.pass, request),
+            request => {
+                let request = self.since_now(request);
+                self.cache.answer(self.pass, request)
+            }
         }
+    }
+
+    /// A request whose time to live counts from the beginning of the pass. Who tells it to the millisecond hands over
+    /// what may not expire before its time, and may have told it after that.
+    fn since_now<'r>(&mut self, request: Request<'r>) -> Request<'r> {
+        if !request.ttl().is_some_and(Ttl::is_precise) {
+            return request;
+        }
+        let now = self.pass.kernel.now();
+        request.with_more_time(now.saturating_duration_since(self.pass.now))
     }
 
     /// Takes note of a request that was refused already.

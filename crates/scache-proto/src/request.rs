@@ -1,6 +1,7 @@
 //! What a client asks for.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::administration::{self, Administration};
 use crate::attr::{List, ListWriter};
@@ -183,9 +184,7 @@ impl<'a> Request<'a> {
             // Read from the list itself.
             Kind::Find | Kind::Administer(_) => return None,
         };
-        if let Self::SaveEndpoint { ttl, .. }
-        | Self::SaveDestination { ttl, .. }
-        | Self::Save { ttl, .. } = &mut request
+        if let Some(ttl) = request.ttl_mut()
             && let Some((_, digits)) = rest.find(|(name, _)| *name == TTL_MILLISECONDS)
         {
             *ttl = ttl.refined(digits);
@@ -223,13 +222,32 @@ impl<'a> Request<'a> {
 
     /// The same with its time to live rounded up to whole seconds.
     pub fn in_whole_seconds(mut self) -> Self {
-        if let Self::SaveEndpoint { ttl, .. }
-        | Self::SaveDestination { ttl, .. }
-        | Self::Save { ttl, .. } = &mut self
-        {
+        if let Some(ttl) = self.ttl_mut() {
             *ttl = ttl.in_whole_seconds();
         }
         self
+    }
+
+    /// Its time to live, if it has one.
+    pub fn ttl(mut self) -> Option<Ttl> {
+        self.ttl_mut().copied()
+    }
+
+    /// The same with more time to live, rounded up to whole milliseconds.
+    pub fn with_more_time(mut self, more: Duration) -> Self {
+        if let Some(ttl) = self.ttl_mut() {
+            *ttl = Ttl::from_remaining(Duration::from(*ttl) + more).unwrap_or(*ttl);
+        }
+        self
+    }
+
+    fn ttl_mut(&mut self) -> Option<&mut Ttl> {
+        match self {
+            Self::SaveEndpoint { ttl, .. }
+            | Self::SaveDestination { ttl, .. }
+            | Self::Save { ttl, .. } => Some(ttl),
+            _ => None,
+        }
     }
 
     /// Writes the request at the end of `buffer`.

@@ -49,8 +49,7 @@ impl<D> Cache<D> {
                 &taken.endpoint,
                 &taken.property,
                 taken.deadline,
-                // What is left from now on, not from the beginning of the pass: so it is taken.
-                pass.kernel.now(),
+                pass.now,
             );
             match (unusable, request) {
                 (None, Ok(request)) => {
@@ -67,8 +66,7 @@ impl<D> Cache<D> {
             }
         }
         for bound in &entries.bindings {
-            let now = pass.kernel.now();
-            if let Ok(request) = entries::save_binding(bound, now) {
+            if let Ok(request) = entries::save_binding(bound, pass.now) {
                 self.answer(pass, request);
             }
         }

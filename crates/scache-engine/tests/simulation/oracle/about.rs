@@ -232,9 +232,12 @@ impl Oracle {
         self.book.pending = Some(Pending::Answer(fd, about.clone(), gone));
     }
 
-    /// What waited until everything had left is done.
+    /// Records the event or makes the answer that waits until all releases are complete.
+    ///
+    /// A release is complete when the goodbye is written and, if that makes one parting too many, the parting
+    /// that is given up for it is closed: the answer counts it as unanswered.
     pub(super) fn conclude(&mut self, world: &World) {
-        if !self.releases.is_empty() {
+        if !self.releases.is_empty() || self.surplus > 0 {
             return;
         }
         match self.book.pending.take() {

@@ -1,7 +1,7 @@
 # make run     build scached and start it in the foreground
 # make test    every test, against the real Postfix (fetched below target/ if need be)
 # make check   formatting, lints, documentation
-# make sim     more of the simulation: SEEDS=10000 STEPS=20000, or SEED=… to run one again
+# make sim     the simulation with random seeds: SEEDS=10000 STEPS=20000 FIRST=…, or SEED=… to run one again
 # make faults  what faults do to stock scache and to ours, measured
 # make demo    a real Postfix with stock scache, then with ours, side by side
 # make bench   the same work for stock and for ours; writes docs/benchmarks.md (some ten minutes)
@@ -29,10 +29,14 @@ check:
 	$(CARGO) clippy --locked --workspace --all-features --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --all-features --no-deps
 
-# Built apart from what is released: with checks, and quickly.
+# Only here are seeds random: every other run takes the same ones. Built apart from what is released: with checks, and
+# quickly.
 sim:
+	@first=$(or $(FIRST),$$(od -An -N5 -tu8 /dev/urandom | tr -d ' ')) && \
+	echo "make sim FIRST=$$first" && \
+	SCACHE_FIRST_SEED=$$first $(if $(SEED),SCACHE_SIM_SEED=$(SEED)) \
 	SCACHE_SIM_SEEDS=$(or $(SEEDS),10000) SCACHE_SIM_STEPS=$(or $(STEPS),20000) \
-	$(if $(SEED),SCACHE_SIM_SEED=$(SEED)) CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
+	CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
 	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
 	$(CARGO) test --locked --release --target-dir target/sim -p scache-engine --test simulation -- --nocapture
 

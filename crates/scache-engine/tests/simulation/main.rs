@@ -1,7 +1,7 @@
 //! The whole server in a world of its own: virtual sockets, virtual time, and a naive model beside it.
 //!
-//! `SCACHE_SIM_SEEDS` and `SCACHE_SIM_STEPS` say how many seeds and how many steps for each;
-//! `SCACHE_SIM_SEED` runs one again, and `SCACHE_SIM_TRACE` prints every call then.
+//! `SCACHE_SIM_STEPS` sets the steps of each seed, `SCACHE_SIM_SEED` runs one seed again (`scache_seeds` has the
+//! other variables), and `SCACHE_SIM_TRACE` prints every call.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(
@@ -25,7 +25,7 @@ mod trace;
 mod wire;
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -35,76 +35,64 @@ use faults::PLAUSIBLE;
 use model::Tie;
 use scache_engine::Stats;
 use scache_proto::stats::Kind;
+use scache_seeds::{RandomTest, for_each, number_in};
 use sim::Sim;
 
-fn setting(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
-    )
-}
+/// Steps of each seed in an ordinary run.
+const STEPS: u64 = 5000;
 
-fn live(seed: u64, steps: u64) -> Vec<Stats> {
-    let mut sim = Sim::new(seed, Instant::now());
-    for _ in 0..steps {
-        sim.step();
+/// Steps of a seed that failed once: as many as it may have taken to fail.
+const STEPS_OF_FAILED: u64 = 20_000;
+
+/// Lives the life of a seed, and returns what was counted. If a [`Tie`] ends it early, another life takes the steps
+/// that are left, so that all of them are lived.
+fn live(mut seed: u64, steps: u64) -> Vec<Stats> {
+    let mut done = Vec::new();
+    let mut left = steps;
+    loop {
+        let life = catch_unwind(AssertUnwindSafe(|| {
+            let mut sim = Sim::new(seed, Instant::now());
+            while left > 0 {
+                left -= 1;
+                sim.step();
+            }
+            sim.finish()
+        }));
+        match life {
+            Ok(stats) => done.extend(stats),
+            Err(reason) if !reason.is::<Tie>() => resume_unwind(reason),
+            Err(_) => {}
+        }
+        if left == 0 {
+            return done;
+        }
+        seed = fastrand::Rng::with_seed(seed).u64(..);
     }
-    sim.finish()
-}
-
-/// Does work for each number below `count`, on all processors, until one fails.
-fn for_each(count: u64, work: impl Fn(u64) + Sync, again: impl Fn(u64) -> String + Sync) {
-    let (next, failed) = (AtomicU64::new(0), AtomicU64::new(0));
-    let run = || {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count || failed.load(Ordering::Relaxed) > 0 {
-                return;
-            }
-            let result = catch_unwind(AssertUnwindSafe(|| work(number)));
-            if result.is_err_and(|reason| !reason.is::<Tie>()) {
-                failed.fetch_add(1, Ordering::Relaxed);
-                eprintln!("again: {}", again(number));
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(run);
-        }
-    });
-    assert_eq!(failed.into_inner(), 0, "see above");
 }
 
 #[test]
 fn the_server_does_what_the_model_does() {
-    let steps = setting("SCACHE_SIM_STEPS").unwrap_or(5000);
-    let (first, seeds) = match setting("SCACHE_SIM_SEED") {
-        Some(seed) => (seed, 1),
-        None => (
-            fastrand::u64(..) >> 16,
-            setting("SCACHE_SIM_SEEDS").unwrap_or(256),
+    let steps = number_in("SCACHE_SIM_STEPS").unwrap_or(STEPS);
+    let done = Mutex::new(vec![0; Stats::FIELDS.len()]);
+    let test = RandomTest {
+        name: "SIM",
+        seeds: 256,
+        failed: include_str!("seeds.txt"),
+        command: &format!(
+            "SCACHE_SIM_STEPS={steps} cargo test -p scache-engine --test simulation the_server"
         ),
     };
-    let done = Mutex::new(vec![0; Stats::FIELDS.len()]);
-    for_each(
-        seeds,
-        |number| {
-            let counters = live(first + number, steps);
-            add(&mut done.lock().unwrap(), &counters);
-        },
-        |number| {
-            format!(
-                "SCACHE_SIM_SEED={} SCACHE_SIM_STEPS={steps} \
-                 cargo test -p scache-engine --test simulation the_server",
-                first + number
-            )
-        },
-    );
-    let done = done.into_inner().unwrap();
-    if seeds * steps >= 256 * 5000 {
-        assert_everything_happened(&done);
+    let lived = AtomicU64::new(0);
+    test.run(|seed| {
+        let least = if seed.has_failed { STEPS_OF_FAILED } else { 0 };
+        let counters = live(seed.number, steps.max(least));
+        add(&mut done.lock().unwrap(), &counters);
+        lived.fetch_add(1, Ordering::Relaxed);
+    });
+    let lived = lived.into_inner();
+    println!("{lived} seeds, {steps} steps each, without a difference");
+    if lived * steps >= 256 * STEPS {
+        assert_everything_happened(&done.into_inner().unwrap());
     }
 }
 
@@ -121,13 +109,12 @@ fn one_failure_of_any_call_does_no_harm() {
         })
         .collect();
     for_each(
-        cases.len() as u64,
-        |number| {
-            let (failing, from) = cases[number as usize];
-            let struck = failures::live(Some(failing), from, origin);
+        &cases,
+        |(failing, from)| {
+            let struck = failures::live(Some(*failing), *from, origin);
             assert!(struck, "{failing:?} did not come");
         },
-        |number| format!("{:?}", cases[number as usize]),
+        |case| format!("{case:?}"),
     );
 }
 

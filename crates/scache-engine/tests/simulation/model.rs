@@ -50,8 +50,9 @@ pub struct BoundCounts {
     pub evicted: u64,
 }
 
-/// Two bindings expire at the same instant and one of them makes room: nobody outside can see which. It is
-/// rare, and the end of that life.
+/// Reason that ends a life early: two bindings expire at the same instant and one of them makes room, and nobody
+/// outside can see which. It is rare, and another life takes the steps that are left. The model test of the store
+/// sees which one goes.
 #[derive(Debug)]
 pub struct Tie;
 

@@ -56,6 +56,9 @@ const DESTINATIONS: usize = 1000;
 /// Places of bindings, for who purges.
 const BINDINGS: u64 = 1 << 32;
 
+/// Connections and bindings have places below this, as there are only a few.
+const PLACES: u64 = 1000;
+
 impl Book {
     pub fn new(now: Instant) -> Self {
         Self {
@@ -206,9 +209,9 @@ impl Oracle {
         match about {
             About::Purge { names, from } => {
                 let all = *from == 0;
-                let only_bindings = (1 << 30..=BINDINGS).contains(from);
-                if !all && !only_bindings && *from < BINDINGS + (1 << 30) {
-                    // Nobody outside knows what has which place. It is rare, and the end of that life.
+                let only_bindings = (PLACES..=BINDINGS).contains(from);
+                if !all && !only_bindings && *from < BINDINGS + PLACES {
+                    // Nobody outside knows what has which place. The model test of the store purges from any.
                     resume_unwind(Box::new(Tie));
                 }
                 let entries = &mut self.cache.entries;

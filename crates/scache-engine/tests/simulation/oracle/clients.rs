@@ -192,10 +192,11 @@ impl Oracle {
             Step::Request(expected, descriptor) if expected == *asked => descriptor,
             other => panic!("{asked:?} is carried out, not {other:?}"),
         };
-        // Whoever looks from here on until the next request looks for this one.
+        // The looks that follow at once are for this request. A connection that it found may be looked at again
+        // later in the pass, if its client cannot be told.
         let next = trace[index + 1..]
             .iter()
-            .position(|event| matches!(event, Event::Request(_) | Event::Receive { .. }))
+            .position(|event| !matches!(event, Event::Peek { .. }))
             .map_or(trace.len(), |offset| index + 1 + offset);
         let (watch, blinded) = (self.settings.watch, &self.blinded);
         let judge = |fd: Fd| Self::judge(watch, blinded, world, fd, &(index..next));

@@ -1,12 +1,12 @@
 //! Random bytes, and valid streams that were spoiled, into everything that reads from a peer: no panic, no
 //! more remembered than the limits allow, and no descriptor with two owners or none.
 //!
-//! `SCACHE_GARBAGE_ROUNDS` says how many streams (5,000 otherwise), `SCACHE_GARBAGE_SEED` which.
+//! `scache_seeds` has the variables that say which seeds are taken.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(
     clippy::disallowed_methods,
-    reason = "the seed comes from the environment, and virtual time has to begin somewhere"
+    reason = "virtual time has to begin somewhere"
 )]
 
 use std::cell::RefCell;
@@ -25,6 +25,7 @@ use scache_proto::request::Labels;
 use scache_proto::server::{Answer, Event, HandOut, Unfinished};
 use scache_proto::stats::Stats;
 use scache_proto::{Descriptors, Label, Property, Request, Ttl, client, limits, server};
+use scache_seeds::RandomTest;
 
 /// A descriptor: open from its making to its drop, and closed once.
 #[derive(Debug)]
@@ -84,43 +85,15 @@ impl Source {
     }
 }
 
-fn setting(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name}={text} is not a number")),
-    )
-}
-
-/// Runs a round often, each time with a seed that is printed if it fails.
-fn rounds(test: &str, mut round: impl FnMut(&mut fastrand::Rng)) {
-    let (first, rounds) = match setting("SCACHE_GARBAGE_SEED") {
-        Some(seed) => (seed, 1),
-        None => (
-            fastrand::u64(..) >> 16,
-            setting("SCACHE_GARBAGE_ROUNDS").unwrap_or(5_000),
-        ),
+/// Runs a round for each seed.
+fn rounds(test: &str, round: impl Fn(&mut fastrand::Rng) + Sync) {
+    let test = RandomTest {
+        name: "GARBAGE",
+        seeds: 5_000,
+        failed: "",
+        command: &format!("cargo test -p scache-proto --test garbage {test}"),
     };
-    for seed in first..first + rounds {
-        let again = Again { test, seed };
-        round(&mut fastrand::Rng::with_seed(seed));
-        std::mem::forget(again);
-    }
-}
-
-/// Says how to run a round again, when it fails.
-struct Again<'a> {
-    test: &'a str,
-    seed: u64,
-}
-
-impl Drop for Again<'_> {
-    fn drop(&mut self) {
-        let Self { test, seed } = self;
-        eprintln!(
-            "again: SCACHE_GARBAGE_SEED={seed} cargo test -p scache-proto --test garbage {test}"
-        );
-    }
+    test.run(|seed| round(&mut fastrand::Rng::with_seed(seed.number)));
 }
 
 /// Requests that clients need not ask for, then those for which a client asks to be inline first.

@@ -1,7 +1,8 @@
 # make run     build scached and start it in the foreground
 # make test    every test, against the real Postfix (fetched below target/ if need be)
 # make check   formatting, lints, documentation
-# make sim     the simulation with random seeds: SEEDS=10000 STEPS=20000 FIRST=…, or SEED=… to run one again
+# make sim     the random tests with random seeds: SEEDS=10000 STEPS=20000 of the simulation, MODEL_SEEDS=10000 (each
+#              10,000 operations of the store), GARBAGE_SEEDS=100000; FIRST=… takes the seeds that it printed again
 # make faults  what faults do to stock scache and to ours, measured
 # make demo    a real Postfix with stock scache, then with ours, side by side
 # make bench   the same work for stock and for ours; writes docs/benchmarks.md (some ten minutes)
@@ -32,13 +33,13 @@ check:
 # Only here are seeds random: every other run takes the same ones. Built apart from what is released: with checks, and
 # quickly.
 sim:
-	@first=$(or $(FIRST),$$(od -An -N5 -tu8 /dev/urandom | tr -d ' ')) && \
-	echo "make sim FIRST=$$first" && \
-	SCACHE_FIRST_SEED=$$first $(if $(SEED),SCACHE_SIM_SEED=$(SEED)) \
-	SCACHE_SIM_SEEDS=$(or $(SEEDS),10000) SCACHE_SIM_STEPS=$(or $(STEPS),20000) \
+	@first=$(or $(FIRST),$$(od -An -N5 -tu8 /dev/urandom | tr -d ' ')) && echo "make sim FIRST=$$first" && \
+	SCACHE_FIRST_SEED=$$first SCACHE_SIM_SEEDS=$(or $(SEEDS),10000) SCACHE_SIM_STEPS=$(or $(STEPS),20000) \
+	SCACHE_MODEL_SEEDS=$(or $(MODEL_SEEDS),10000) SCACHE_GARBAGE_SEEDS=$(or $(GARBAGE_SEEDS),100000) \
 	CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS=true \
 	CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-	$(CARGO) test --locked --release --target-dir target/sim -p scache-engine --test simulation -- --nocapture
+	$(CARGO) test --locked --release --target-dir target/sim -p scache-engine -p scache-store -p scache-proto \
+		--test simulation --test model --test garbage -- --nocapture
 
 demo:
 	$(CARGO) build --locked --release --workspace --bins

@@ -1,5 +1,6 @@
 # make run     build scached and start it in the foreground
 # make test    every test, against the real Postfix (fetched below target/ if need be)
+# make test-unit  the tests that need neither root nor Debian nor a network, beyond 127.0.0.1
 # make check   formatting, lints, documentation
 # make sim     the random tests with random seeds: SEEDS=10000 STEPS=20000 of the simulation, MODEL_SEEDS=10000 (each
 #              10,000 operations of the store), GARBAGE_SEEDS=100000; FIRST=… takes the seeds that it printed again
@@ -11,7 +12,7 @@
 
 CARGO ?= cargo
 
-.PHONY: build run test check sim demo bench faults
+.PHONY: build run test test-unit check sim demo bench faults
 
 build:
 	$(CARGO) build --locked --release -p scached -p scachectl -p scache-client-c
@@ -24,6 +25,13 @@ run:
 test:
 	$(CARGO) build --locked --workspace --all-features --all-targets
 	$(CARGO) test --locked --workspace --all-features
+
+# Whole programs too, but for what needs root or a package of Debian: the feature `system` of scache-tests.
+UNIT = --locked --workspace --exclude scache-benches --no-default-features
+
+test-unit:
+	$(CARGO) build $(UNIT) --all-targets
+	$(CARGO) test $(UNIT)
 
 check:
 	$(CARGO) fmt --all --check

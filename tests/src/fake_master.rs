@@ -88,6 +88,13 @@ pub fn stock() -> Program {
     }
 }
 
+/// The stock program and ours, by their names; without the feature `system` only ours.
+#[must_use]
+pub fn programs() -> Vec<(&'static str, Program)> {
+    let stock = cfg!(feature = "system").then(|| ("stock", stock()));
+    stock.into_iter().chain([("ours", ours())]).collect()
+}
+
 /// A status notice as master reads it: three native words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -489,11 +496,13 @@ fn spawn(
         .env("TZ", "UTC")
         .env("MAIL_CONFIG", root.join("etc"))
         .env("GENERATION", &setup.generation)
-        // Ours needs none of Postfix's libraries; the stock program does, also when SCACHE_PROGRAM names it.
-        .env("LD_LIBRARY_PATH", Stock::locate().library_path())
         .stdout(Stdio::null())
         .stderr(File::create(root.join("stderr")).expect("a file for standard error"))
         .stdin(Stdio::null());
+    // Ours needs none of Postfix's libraries; the stock program does, also when SCACHE_PROGRAM names it.
+    if program.path() != built("scache") {
+        command.env("LD_LIBRARY_PATH", Stock::locate().library_path());
+    }
     if setup.log_target == LogTarget::Postlog {
         command
             .env("POSTLOG_SERVICE", log_path(setup, root))

@@ -36,6 +36,7 @@ fn ten_senders_use_one_smtp_session() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn ten_processes_log_in_to_redis_once() {
     let redis = Redis::start("secret");

@@ -27,7 +27,10 @@ pub enum Protocol {
     Stock,
 }
 
+#[cfg(feature = "system")]
 pub const KINDS: [Kind; 3] = [Kind::Stock, Kind::Ours, Kind::Scached];
+#[cfg(not(feature = "system"))]
+pub const KINDS: [Kind; 2] = [Kind::Ours, Kind::Scached];
 pub const PROTOCOLS: [Protocol; 2] = [Protocol::Best, Protocol::Stock];
 
 /// A path, and who serves it.

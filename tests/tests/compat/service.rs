@@ -9,12 +9,12 @@ use scache_tests::exchange::{
     ask, find_dest, find_endp, found_dest, found_endp, greeted, no_dest, no_endp, receive, save,
     save_dest, save_endp, status,
 };
-use scache_tests::fake_master::{FakeMaster, Notice, Program, Setup, Transport, ours, stock};
+use scache_tests::fake_master::{FakeMaster, Notice, Program, Setup, Transport, ours, programs};
 use scache_tests::wire::{Client, Connection, DEADLINE, Heard, QUIET, dummy, list};
 
 /// Does the same with the stock program and with ours.
 fn with_both(check: impl Fn(&Program) + Sync) {
-    for program in [stock(), ours()] {
+    for (_, program) in programs() {
         check(&program);
     }
 }
@@ -403,7 +403,7 @@ const FATALS: &[Fatal] = &[
 /// Only the severity, the name of the thing and the exit status are compared; the words may differ.
 #[test]
 fn what_is_fatal_in_stock_is_fatal_in_ours() {
-    let programs = [("stock", stock()), ("ours", ours())];
+    let programs = programs();
     thread::scope(|scope| {
         for fatal in FATALS {
             for (side, program) in &programs {

@@ -55,6 +55,7 @@ fn open_to_all(master: &FakeMaster) {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn who_may_not_purge_nor_drain_is_refused_with_a_warning() {
     let master = ours_with(&[TTL_LIMIT]);
@@ -272,6 +273,7 @@ fn nothing_is_logged_of_requests_about_the_cache_but_with_v() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn a_stock_server_is_told_from_ours() {
     let master = Setup::new(&scache_tests::fake_master::stock()).start();

@@ -128,6 +128,7 @@ fn a_descriptor_inside_a_request_ends_its_client_at_once() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn stock_goes_on_with_one_who_sent_a_descriptor_where_none_belongs() {
     let master = Setup::new(&stock()).start();

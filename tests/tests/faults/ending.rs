@@ -64,6 +64,7 @@ fn the_cached_connections_hear_a_goodbye() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn in_stock_they_hear_nothing() {
     let ends: [fn(&mut FakeMaster); 2] = [

@@ -19,6 +19,7 @@ const UNLIMITED: &[(&str, &str)] = &[
     ("connection_cache_connection_limit", "100000"),
 ];
 
+#[cfg(feature = "system")]
 #[test]
 fn in_stock_too_many_clients_end_the_service() {
     // It wants a number from 128 on for itself.

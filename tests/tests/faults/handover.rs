@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use scache_tests::exchange::{
     ask, bind, find_dest, found_dest, miss, no_dest, receive, saved, take, try_find,
 };
-use scache_tests::fake_master::{FakeMaster, Program, Setup, ours, stock};
+use scache_tests::fake_master::{FakeMaster, Program, Setup, ours, programs, stock};
 use scache_tests::wire::{Client, Connection, QUIET, announcement};
 
 use crate::common::{becomes_true, client_of, is_served, last_words, logged, warnings};
@@ -22,13 +22,9 @@ fn reloaded(master: &mut FakeMaster, successor: &Program) {
     });
 }
 
-fn successors() -> [(&'static str, Program); 2] {
-    [("ours", ours()), ("stock", stock())]
-}
-
 #[test]
 fn everything_is_there_after_a_reload_in_its_order() {
-    for (name, successor) in successors() {
+    for (name, successor) in programs() {
         let mut master = Setup::new(&ours()).start();
         let client = client_of(&master);
         let connections: Vec<(String, Connection)> = (0..200)
@@ -78,6 +74,7 @@ fn everything_is_there_after_a_reload_in_its_order() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn stock_loses_everything_without_a_word() {
     let mut master = Setup::new(&stock()).start();
@@ -93,7 +90,7 @@ fn stock_loses_everything_without_a_word() {
 
 #[test]
 fn a_reload_buys_no_time() {
-    for (name, successor) in successors() {
+    for (name, successor) in programs() {
         let mut master = Setup::new(&ours()).start();
         let client = client_of(&master);
         let short = saved(&client, 3, Connection::new(), "short");
@@ -112,6 +109,7 @@ fn a_reload_buys_no_time() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn a_stock_successor_has_nothing_to_complain_of_for_each_entry() {
     let mut master = Setup::new(&ours()).start();
@@ -257,6 +255,7 @@ fn clients_go_on_during_reloads_and_each_connection_has_one_taker() {
     is_served(&client);
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn the_hand_over_works_for_a_process_without_privileges() {
     use std::os::unix::fs::{PermissionsExt, chown};

@@ -48,6 +48,7 @@ impl Drop for Holder {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn a_connection_that_cannot_be_sent_stays_cached_and_the_server_lives() {
     let owner = format!("mail_owner={USER_NAME}");

@@ -220,6 +220,7 @@ fn no_close_waits_whoever_set_what() {
     });
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn in_stock_a_close_waits_and_everybody_with_it() {
     std::thread::scope(|scope| {

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use scache_tests::fake_master::built;
 
+#[cfg(feature = "system")]
 #[test]
 fn a_short_run_of_the_measurements_finds_every_promise_kept() {
     let output = Command::new(built("faults"))

@@ -169,6 +169,7 @@ fn bytes_one_by_one_buy_no_time() {
     assert!(before.elapsed() >= Duration::from_millis(1900));
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn in_stock_bytes_one_by_one_hold_everybody_up_past_any_time_limit() {
     let master = Setup::new(&stock()).setting("ipc_timeout", "4s").start();
@@ -210,6 +211,7 @@ fn a_client_that_reads_no_replies_is_dropped_and_holds_up_nobody() {
     is_served(&witness);
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn in_stock_a_client_that_reads_no_replies_holds_everybody_up() {
     let master = Setup::new(&stock()).start();

@@ -33,6 +33,7 @@ fn a_master_that_was_stopped_stops_nobody() {
     });
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn a_log_that_is_full_or_missing_holds_up_nobody() {
     std::thread::scope(|scope| {
@@ -64,6 +65,7 @@ fn a_log_that_is_full_or_missing_holds_up_nobody() {
     });
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn in_stock_a_full_log_holds_everybody_up() {
     let master = Setup::new(&scache_tests::fake_master::stock())
@@ -75,6 +77,7 @@ fn in_stock_a_full_log_holds_everybody_up() {
     assert!(matches!(heard, Heard::Nothing), "{heard:?}");
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn lines_arrive_where_somebody_reads() {
     // Or the tests of full logs would prove nothing.

@@ -8,6 +8,7 @@ use crate::common::{Daemon, OtherUser, is_served};
 /// daemon, on every Debian.
 const USER: u32 = 1;
 
+#[cfg(feature = "system")]
 #[test]
 fn the_mode_of_the_socket_decides_who_may_connect() {
     let denied = "PermissionDenied";

@@ -206,6 +206,7 @@ fn what_is_wrong_is_said_in_one_line_with_what_to_do() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn postfix_own_cache_is_told_from_one_that_is_not_there() {
     let master = Setup::new(&stock()).start();

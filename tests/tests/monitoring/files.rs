@@ -111,6 +111,7 @@ fn every_alert_says_what_to_do() {
     assert_eq!(rules.matches("description:").count(), alerts.len());
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn promtool_has_nothing_to_say_against_the_rules_and_they_fire_when_they_should() {
     let rules = shipped("scache.rules.yml");
@@ -129,6 +130,7 @@ fn promtool_has_nothing_to_say_against_the_rules_and_they_fire_when_they_should(
     assert!(content, "{said}");
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn promtool_has_nothing_to_say_against_the_configuration() {
     let rules = shipped("scache.rules.yml").display().to_string();

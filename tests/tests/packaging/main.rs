@@ -1,5 +1,15 @@
 //! What is installed and shipped: files, pages, units, packages, and that none of it says what is not so.
 
+#![cfg_attr(
+    not(feature = "system"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "tests that need root or Debian are left out"
+    )
+)]
+
+#[cfg(feature = "system")]
 mod booted;
 mod examples;
 mod installation;
@@ -8,4 +18,5 @@ mod pages;
 mod repository;
 mod scachectl_pages;
 mod translation;
+#[cfg(feature = "system")]
 mod units;

@@ -26,6 +26,7 @@ fn is_japanese(page: &Path) -> bool {
     page.parent().is_some_and(|parent| parent.ends_with("ja"))
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn mandoc_has_no_complaint() {
     for page in all_pages() {
@@ -50,6 +51,7 @@ fn mandoc_has_no_complaint() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn groff_has_no_warning() {
     for page in all_pages() {
@@ -73,6 +75,7 @@ fn groff_has_no_warning() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn man_shows_them() {
     for page in all_pages() {

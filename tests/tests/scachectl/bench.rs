@@ -285,6 +285,7 @@ fn a_server_that_goes_away_ends_it_with_what_was_measured() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn stock_knows_no_inline_descriptors() {
     let server = Cache::start(Kind::Stock);
@@ -328,6 +329,7 @@ fn what_is_no_cache_is_told_in_one_line() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn who_may_not_use_the_socket_is_told_so() {
     let server = Cache::scached_with(&[]);

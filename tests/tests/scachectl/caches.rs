@@ -26,7 +26,10 @@ pub enum Kind {
     Scached,
 }
 
+#[cfg(feature = "system")]
 pub const KINDS: [Kind; 3] = [Kind::Stock, Kind::Ours, Kind::Scached];
+#[cfg(not(feature = "system"))]
+pub const KINDS: [Kind; 2] = [Kind::Ours, Kind::Scached];
 
 /// A cache of one kind. It ends with this value, killed.
 #[derive(Debug)]

@@ -114,6 +114,7 @@ fn it_is_closed_when_the_program_says_that_something_is_wrong() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn it_is_closed_when_there_is_more_to_be_read_or_nothing_any_more() {
     let server = Cache::start(Kind::Stock);

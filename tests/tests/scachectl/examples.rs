@@ -48,6 +48,7 @@ fn uses(said: &Said) -> Vec<u32> {
     uses
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn ten_mails_in_ten_processes_use_one_smtp_session() {
     for kind in KINDS {
@@ -65,6 +66,7 @@ fn ten_mails_in_ten_processes_use_one_smtp_session() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn without_a_cache_they_use_ten() {
     let sink = SmtpSink::start();
@@ -77,6 +79,7 @@ fn without_a_cache_they_use_ten() {
     assert_eq!(sink.finish(), expected);
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn another_language_goes_on_in_the_same_session() {
     let sink = SmtpSink::start();

@@ -22,6 +22,7 @@ fn ask(path: &Path, arguments: &[&str]) -> Said {
     Said::of(&scachectl(path).args(arguments).output().expect("scachectl"))
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn stock_is_called_by_its_name() {
     let cache = Cache::stock();
@@ -77,6 +78,7 @@ fn somebody_elses_server_is_not_taken_for_a_cache() {
     server.join().expect("it ends");
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn who_may_not_is_told_so() {
     let cache = Cache::scached_with(&["--mode", "0666"]);

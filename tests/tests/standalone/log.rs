@@ -75,6 +75,7 @@ fn a_socket_that_nobody_reads_holds_nobody_up_and_lost_lines_are_counted() {
     assert!(rest.contains("log lines were lost"), "{rest}");
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn a_pipe_of_another_user_is_not_waited_for_either() {
     const USER: u32 = 60_001;

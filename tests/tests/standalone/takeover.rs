@@ -165,6 +165,7 @@ fn a_daemon_whose_socket_is_systemds_is_not_displaced() {
     find(&mut Client::new(&path), "e", "p", &connection);
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn stock_goes_on_undisturbed() {
     let master = Setup::new(&stock()).start();
@@ -182,6 +183,7 @@ fn stock_goes_on_undisturbed() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn somebody_elses_listener_keeps_its_place() {
     let (directory, path) = place();
@@ -254,6 +256,7 @@ fn thousands_of_requests_to_take_over_are_answered_one_by_one() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn a_user_who_is_only_allowed_may_not_take_over() {
     let (directory, path) = place();

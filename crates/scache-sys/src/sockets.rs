@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_connection_is_known_by_where_it_leads() {
-        let path = std::env::temp_dir().join(format!("scache-sockets-{}", std::process::id()));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         let name = Name::of_listener(listener.as_fd()).unwrap();
         let client = UnixStream::connect(&path).unwrap();

@@ -100,7 +100,7 @@ fn a_reload_buys_no_time() {
         sleep(Duration::from_millis(900));
         reloaded(&mut master, &successor);
         // Stock is told whole seconds, and adds up to one of its own.
-        let over = if name == "stock" { 5_500 } else { 3_050 };
+        let over = if name == "stock" { 7_000 } else { 3_050 };
         sleep(Duration::from_millis(over).saturating_sub(saved_at.elapsed()));
         let client = client_of(&master);
         miss(&client, "short");

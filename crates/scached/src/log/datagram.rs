@@ -212,20 +212,21 @@ mod tests {
 
     #[test]
     fn a_full_socket_drops_the_line_and_does_not_wait() {
-        let directory = std::env::temp_dir().join(format!("scache-log-{}", std::process::id()));
-        let reader = UnixDatagram::bind(&directory).unwrap();
-        let mut log = Datagrams::open(&directory, Format::Syslog(Facility::MAIL));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let reader = UnixDatagram::bind(&path).unwrap();
+        let mut log = Datagrams::open(&path, Format::Syslog(Facility::MAIL));
         while log.write(Severity::Info, "t", "x") {}
         reader.recv(&mut [0; 100]).unwrap();
         assert!(log.write(Severity::Info, "t", "x"));
         drop(reader);
         assert!(!log.write(Severity::Info, "t", "nobody reads"));
-        std::fs::remove_file(&directory).unwrap();
     }
 
     #[test]
     fn last_words_are_waited_for_but_all_together_not_long() {
-        let path = std::env::temp_dir().join(format!("scache-words-{}", std::process::id()));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
         let _reader = UnixDatagram::bind(&path).unwrap();
         let mut log = Datagrams::open(&path, Format::Syslog(Facility::MAIL));
         while log.write(Severity::Info, "t", "x") {}
@@ -236,7 +237,6 @@ mod tests {
         }
         let time = began.elapsed();
         assert!(time >= PATIENCE && time < 50 * PATIENCE, "{time:?}");
-        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

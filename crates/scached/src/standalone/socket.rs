@@ -219,9 +219,11 @@ mod tests {
     use super::*;
 
     fn directory(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("scached-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        path
+        tempfile::Builder::new()
+            .prefix(name)
+            .tempdir()
+            .unwrap()
+            .keep()
     }
 
     #[test]

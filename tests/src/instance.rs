@@ -8,7 +8,7 @@ mod layout;
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use self::guardian::Guardian;
 use crate::fake_master::Program;
 use crate::maillog::Maillog;
+use crate::port::Port;
 use crate::private_dev;
 use crate::stock::Stock;
 
@@ -106,8 +107,8 @@ impl Setup {
 pub struct Instance {
     guardian: Guardian,
     directory: TempDir,
-    submission: SocketAddr,
-    delivery: SocketAddr,
+    submission: Port,
+    delivery: Port,
     private_dev: bool,
     master: Child,
     receiver: Child,
@@ -139,15 +140,15 @@ impl Instance {
         let directory = tempfile::tempdir().expect("a directory for a Postfix");
         let root = directory.path();
         let guardian = Guardian::start(root);
-        let (submission, delivery) = (free_port(), free_port());
-        layout::lay_out(root, stock, setup, submission, delivery);
+        let (submission, delivery) = (Port::claim(), Port::claim());
+        layout::lay_out(root, stock, setup, submission.address(), delivery.address());
         let mut receiver = guardian.command(&stock.command("smtp-sink"), &root.join("receiver"));
         if setup.transport == "lmtp" {
             receiver.arg("-L");
         }
         let receiver = receiver
             .args(["-c", "-u", "nobody"])
-            .arg(delivery.to_string())
+            .arg(delivery.address().to_string())
             .arg("200")
             .env("LD_LIBRARY_PATH", stock.library_path())
             .env("MAIL_CONFIG", root.join("etc"))
@@ -182,7 +183,7 @@ impl Instance {
             master,
             receiver,
         };
-        for address in [delivery, submission] {
+        for address in [instance.delivery.address(), instance.submission()] {
             instance.wait("nobody listens", |_| greets(address));
         }
         instance
@@ -191,7 +192,7 @@ impl Instance {
     /// Where it takes mail.
     #[must_use]
     pub fn submission(&self) -> SocketAddr {
-        self.submission
+        self.submission.address()
     }
 
     /// Sends messages, five at once, and waits until they are delivered.
@@ -212,7 +213,7 @@ impl Instance {
         let mut source = Command::new(stock.command("smtp-source"))
             .args(["-s", "5", "-m", &messages.to_string()])
             .args(["-f", "sender@example.org", "-t", recipient])
-            .arg(self.submission.to_string())
+            .arg(self.submission().to_string())
             .env("LD_LIBRARY_PATH", stock.library_path())
             .env("MAIL_CONFIG", self.configuration())
             .spawn()
@@ -325,7 +326,9 @@ impl Instance {
     #[must_use]
     pub fn connections(&self) -> usize {
         // smtp-sink(1) counts a connection when it sees its end, before it closes its own.
-        self.wait_for("connections stay open", |this| open_at(this.delivery) == 0);
+        self.wait_for("connections stay open", |this| {
+            open_at(this.delivery.address()) == 0
+        });
         // It writes `sess=N quit=N mesg=N` and a carriage return whenever one of them changes.
         let counters = fs::read_to_string(self.directory.path().join("receiver"));
         let counters = counters.expect("the receiver's counters");
@@ -523,10 +526,4 @@ fn record_syslog(root: &Path) {
             }
         }
     });
-}
-
-/// An address nobody listens on now. Whoever is faster makes the start fail, clearly.
-fn free_port() -> SocketAddr {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
-    socket.local_addr().expect("its address")
 }

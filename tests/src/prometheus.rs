@@ -3,7 +3,7 @@
 //! `SCACHE_PROMETHEUS_ROOT` names a directory with the unpacked package to use instead.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::debian::Packages;
 use crate::http;
+use crate::port::Port;
 use crate::wire::DEADLINE;
 
 const PROMETHEUS: Packages = Packages {
@@ -29,7 +30,7 @@ const PROMETHEUS: Packages = Packages {
 #[derive(Debug)]
 pub struct Prometheus {
     child: Child,
-    address: SocketAddr,
+    port: Port,
     _directory: TempDir,
 }
 
@@ -43,10 +44,8 @@ impl Prometheus {
         let directory = TempDir::with_prefix("scache-prometheus-").expect("a directory");
         let file = directory.path().join("prometheus.yml");
         std::fs::write(&file, configuration).expect("written");
-        // Free a moment ago. If somebody else takes it the server ends, and that is seen.
-        let address = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a port");
+        let port = Port::claim();
+        let address = port.address();
         let log = directory.path().join("log");
         // It ends with the test also when that is killed.
         let mut child = Command::new("setpriv")
@@ -77,7 +76,7 @@ impl Prometheus {
         }
         Self {
             child,
-            address,
+            port,
             _directory: directory,
         }
     }
@@ -89,7 +88,7 @@ impl Prometheus {
     #[must_use]
     pub fn api(&self, path: &str) -> Option<Value> {
         let head = format!("GET /api/v1/{path} HTTP/1.0\r\n");
-        let answer = http::ask(self.address, &head);
+        let answer = http::ask(self.port.address(), &head);
         // 503 while it starts.
         (answer.status == 200).then(|| serde_json::from_str(&answer.body).expect("JSON"))
     }

@@ -2,7 +2,7 @@
 //!
 //! `SCACHE_REDIS_ROOT` names a directory with the unpacked packages to use instead.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::debian::Packages;
+use crate::port::Port;
 use crate::wire::DEADLINE;
 
 const REDIS: Packages = Packages {
@@ -25,6 +26,7 @@ const REDIS: Packages = Packages {
 pub struct Redis {
     child: Child,
     address: String,
+    _port: Port,
 }
 
 impl Redis {
@@ -36,11 +38,7 @@ impl Redis {
     pub fn start(password: &str) -> Self {
         static ROOT: OnceLock<PathBuf> = OnceLock::new();
         let root = ROOT.get_or_init(|| REDIS.locate());
-        // Free a moment ago. If somebody else takes it the server ends, and that is seen.
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a port")
-            .port();
+        let port = Port::claim();
         let mut child = Command::new(root.join("usr/bin/redis-server"))
             .args([
                 "--bind",
@@ -50,12 +48,12 @@ impl Redis {
                 "--requirepass",
                 password,
             ])
-            .args(["--port", &port.to_string()])
+            .args(["--port", &port.address().port().to_string()])
             .env("LD_LIBRARY_PATH", REDIS.library_path(root))
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server can be started");
-        let address = format!("127.0.0.1:{port}");
+        let address = port.address().to_string();
         let deadline = Instant::now() + DEADLINE;
         while TcpStream::connect(&address).is_err() {
             let ended = child.try_wait().expect("it is waited for");
@@ -63,7 +61,11 @@ impl Redis {
             assert!(Instant::now() < deadline, "redis-server does not listen");
             sleep(Duration::from_millis(20));
         }
-        Self { child, address }
+        Self {
+            child,
+            address,
+            _port: port,
+        }
     }
 
     /// Where it listens.

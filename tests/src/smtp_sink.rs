@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::port::Port;
 use crate::stock::Stock;
 use crate::wire::DEADLINE;
 
@@ -16,7 +17,7 @@ use crate::wire::DEADLINE;
 #[derive(Debug)]
 pub struct SmtpSink {
     child: Child,
-    address: SocketAddr,
+    port: Port,
     directory: TempDir,
 }
 
@@ -40,13 +41,10 @@ impl SmtpSink {
         let directory = tempfile::tempdir().expect("a directory");
         let root = directory.path();
         File::create(root.join("main.cf")).expect("a configuration");
-        // Free a moment ago. If somebody else takes it the server ends, and that is seen.
-        let address = TcpListener::bind("127.0.0.1:0")
-            .and_then(|listener| listener.local_addr())
-            .expect("a port");
+        let port = Port::claim();
         let counters = File::create(root.join("counters")).expect("a file");
         let child = Command::new(stock.command("smtp-sink"))
-            .args(["-c", "-u", "nobody", &address.to_string(), "200"])
+            .args(["-c", "-u", "nobody", &port.address().to_string(), "200"])
             .env("LD_LIBRARY_PATH", stock.library_path())
             .env("MAIL_CONFIG", root)
             .stdout(counters)
@@ -55,7 +53,7 @@ impl SmtpSink {
             .expect("smtp-sink can be started");
         let mut sink = Self {
             child,
-            address,
+            port,
             directory,
         };
         let deadline = Instant::now() + DEADLINE;
@@ -71,7 +69,7 @@ impl SmtpSink {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// What it has seen, once every session has ended: those that go on are not counted.
@@ -82,7 +80,7 @@ impl SmtpSink {
     pub fn finish(self) -> Seen {
         // It counts a session when it sees its end, or its QUIT. What ended before this one began is counted by
         // the time that this one is.
-        let mut last = TcpStream::connect(self.address).expect("it listens");
+        let mut last = TcpStream::connect(self.port.address()).expect("it listens");
         last.write_all(b"QUIT\r\n").expect("it reads");
         let deadline = Instant::now() + DEADLINE;
         loop {
@@ -107,7 +105,7 @@ impl SmtpSink {
 
     fn greets(&self) -> bool {
         let mut line = String::new();
-        TcpStream::connect(self.address)
+        TcpStream::connect(self.port.address())
             .and_then(|stream| BufReader::new(stream).read_line(&mut line))
             .is_ok_and(|_| line.starts_with("220"))
     }

@@ -9,7 +9,7 @@ use scache_tests::exchange::{
     ask, find_dest, find_endp, found_dest, found_endp, greeted, no_dest, no_endp, receive, save,
     save_dest, save_endp, status,
 };
-use scache_tests::fake_master::{FakeMaster, Notice, Program, Setup, Transport, ours, programs};
+use scache_tests::fake_master::{FakeMaster, Notice, Program, Setup, Transport, programs};
 use scache_tests::wire::{Client, Connection, DEADLINE, Heard, QUIET, dummy, list};
 
 /// Does the same with the stock program and with ours.

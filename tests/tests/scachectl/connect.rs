@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use scache_tests::port::Port;
 use scache_tests::process::Process;
 use scache_tests::wire::DEADLINE;
 
@@ -356,9 +357,8 @@ fn nothing_is_left_of_a_program() {
 fn what_cannot_be_done_is_told_in_one_line() {
     let server = Cache::start(Kind::Scached);
     let cache = server.path();
-    // A port that was free a moment ago, and that nobody listens at.
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let closed = closed.expect("a port").to_string();
+    let nobody = Port::claim();
+    let closed = nobody.address().to_string();
     connect(&cache, &[], &closed, "true").assert_failed_at_last(69, &["Connection refused"]);
     connect(&cache, &[], "name.invalid:25", "true")
         .assert_failed_at_last(69, &["cannot find the host name.invalid"]);

@@ -7,14 +7,14 @@ use lexopt::prelude::*;
 
 use crate::{PARTS, Scale};
 
-const USAGE: &str =
-    "usage: bench [--quick] [--without-stock-fill] [--only PART]... [--page DIRECTORY]";
+const USAGE: &str = "usage: bench [--quick] [--without-stock-fill] [--only PART]... [--before PROGRAM] [--page DIRECTORY]";
 
 /// What is to be measured.
 #[derive(Debug)]
 pub struct Arguments {
     pub(crate) scale: Scale,
     only: Vec<String>,
+    before: Option<PathBuf>,
     page: Option<PathBuf>,
 }
 
@@ -37,12 +37,13 @@ impl Arguments {
     pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, UsageError> {
         let mut parser = lexopt::Parser::from_iter(arguments);
         let (mut quick, mut stock_fill) = (false, true);
-        let (mut only, mut page) = (Vec::new(), None);
+        let (mut only, mut before, mut page) = (Vec::new(), None, None);
         while let Some(argument) = parser.next()? {
             match argument {
                 Long("quick") => quick = true,
                 Long("without-stock-fill") => stock_fill = false,
                 Long("only") => only.push(parser.value()?.string()?),
+                Long("before") => before = Some(PathBuf::from(parser.value()?)),
                 Long("page") => page = Some(PathBuf::from(parser.value()?)),
                 _ => return Err(argument.unexpected().into()),
             }
@@ -58,12 +59,18 @@ impl Arguments {
                 ..scale
             },
             only,
+            before,
             page,
         })
     }
 
+    /// Returns another build of `scache`, which alone ours is to be compared with.
+    pub(crate) fn before(&self) -> Option<&Path> {
+        self.before.as_deref()
+    }
+
     pub(crate) fn asks_for(&self, part: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|only| only == part)
+        self.before.is_none() && self.only.is_empty() || self.only.iter().any(|only| only == part)
     }
 
     /// Where the page goes. A part of it is no page.

@@ -60,6 +60,9 @@ pub fn run(arguments: &Arguments) -> io::Result<()> {
             part(&arguments.scale, &mut report);
         }
     }
+    if let Some(program) = arguments.before() {
+        near_empty::compare(program, &arguments.scale, &mut report);
+    }
     print!("{}", report.text());
     if let Some(directory) = arguments.page_directory() {
         write_page(&report, directory)?;

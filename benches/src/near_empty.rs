@@ -1,5 +1,7 @@
 //! A cache with one entry, one client: what a request costs by itself.
 
+use std::path::Path;
+
 use crate::Scale;
 use crate::load::{Client, Names, Pace, pace};
 use crate::report::{Goal, Report, Row};
@@ -35,8 +37,27 @@ impl Paces {
     }
 }
 
-pub(crate) fn run(scale: &Scale, report: &mut Report) {
-    let contenders = Contender::all();
+/// Compares ours with another build of the program: what a change costs.
+pub(crate) fn compare(before: &Path, scale: &Scale, report: &mut Report) {
+    let ours = [
+        ("stock protocol, watched", Contender::ours()),
+        ("stock protocol, unwatched", Contender::unwatched()),
+        ("inline descriptors, unwatched", Contender::inline()),
+    ];
+    for (what, contender) in ours {
+        let before = contender.clone().built_as(before);
+        let [before, now] = paces([before, contender], scale);
+        report.add(Row::micros(
+            &format!("{what}, now / before"),
+            &now.processor,
+            &before.processor,
+            None,
+        ));
+    }
+}
+
+/// Measures contenders in turn, round by round.
+fn paces<const N: usize>(contenders: [Contender; N], scale: &Scale) -> [Paces; N] {
     let mut all = contenders
         .each_ref()
         .map(|contender| Paces::new(contender.name));
@@ -49,6 +70,11 @@ pub(crate) fn run(scale: &Scale, report: &mut Report) {
             paces.push(pace(&server, &mut client, &names, scale.cycles));
         }
     }
+    all
+}
+
+pub(crate) fn run(scale: &Scale, report: &mut Report) {
+    let all = paces(Contender::all(), scale);
     let [stock, ours, unwatched, floor, inline, inline_floor] = &all;
     let compared = [
         (

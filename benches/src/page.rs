@@ -20,7 +20,8 @@ median of all pairs and, as a measure of the noise, the lowest and the highest.
 
 - A **cycle** is `save_dest`, `save_endp`, `find_dest` (inline: `save`, `find`), with labels and properties as
   smtp(8) has them.
-- **Processor time** is the server's own, as the scheduler counts it in nanoseconds (`/proc/PID/schedstat`).
+- **Processor time** is that of the server and of the process that closes for it, as the scheduler counts it in
+  nanoseconds (`/proc/PID/schedstat`).
 - **Memory** is the resident set (`/proc/PID/smaps_rollup`); per connection or client it is what is added by them.
 - The **floor** is a loop that makes the system calls that the protocol makes necessary, remembers one connection,
   and checks nothing. There is one in each way of passing descriptors.

@@ -1,5 +1,6 @@
 //! The servers that take part, and what the kernel says about them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -77,6 +78,14 @@ impl Contender {
         }
     }
 
+    /// The same with another build of the program.
+    pub(crate) fn built_as(self, program: &Path) -> Self {
+        Self {
+            program: program.to_owned().into(),
+            ..self
+        }
+    }
+
     /// Another line of main.cf. Stock has no use for the limits of ours.
     pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
         self.settings.push((name, value));
@@ -105,12 +114,19 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// The processor time it has had so far.
+    /// The processor time that it and the processes it started have had so far.
     pub(crate) fn processor_time(&self) -> Duration {
-        let text = self.proc_file("schedstat");
-        let nanoseconds = text.split_whitespace().next();
-        let nanoseconds = nanoseconds.and_then(|word| word.parse().ok());
-        Duration::from_nanos(nanoseconds.expect("a number of nanoseconds"))
+        let pid = self.master.pid();
+        let children = self.proc_file(&format!("task/{pid}/children"));
+        let children = children.split_whitespace().map(|child| {
+            // One that has ended has taken its time with it.
+            std::fs::read_to_string(format!("/proc/{child}/schedstat")).unwrap_or_default()
+        });
+        let nanoseconds = std::iter::once(self.proc_file("schedstat"))
+            .chain(children)
+            .filter_map(|text| text.split_whitespace().next()?.parse::<u64>().ok())
+            .sum();
+        Duration::from_nanos(nanoseconds)
     }
 
     /// The memory it has now.

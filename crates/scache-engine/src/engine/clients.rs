@@ -17,6 +17,9 @@ const ACCEPTS_AT_ONCE: usize = 64;
 /// descriptors, what is given up here is taken elsewhere.
 const EVICTIONS_PER_ACCEPT: usize = 8;
 
+/// How often a client that is dropped is read from.
+const LAST_READS: usize = 16;
+
 impl<K: Kernel, H: Host> Engine<K, H> {
     /// Accepts who waits. `somebody`: an event said that somebody does.
     pub(super) fn accept(&mut self, place: u32, now: Instant, mut somebody: bool) {
@@ -257,9 +260,14 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         if peer.has_ended() {
             return;
         }
-        // A descriptor that was not read would be closed by the kernel, in this process and lingering.
+        // A client whose last words are read hears the end, not a reset. What it may have sent besides is not worth the
+        // others' time, and is closed with the socket.
         self.kernel.hear_no_more(socket);
-        while let Ok((1.., _)) = self.kernel.receive(socket, &mut self.buffer) {}
+        for _ in 0..LAST_READS {
+            if !matches!(self.kernel.receive(socket, &mut self.buffer), Ok((1.., _))) {
+                break;
+            }
+        }
     }
 
     fn make_room(&mut self, now: Instant) -> bool {

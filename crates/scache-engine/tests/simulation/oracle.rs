@@ -79,19 +79,24 @@ pub struct Oracle {
     blinded: Vec<(usize, Fd, Failure)>,
 }
 
-/// Somebody who is parted from: what was sent already has to be read, or the kernel would close it.
+/// A client that is dropped: the end of what it sent is read, so that it hears an end and not a reset.
 #[derive(Debug)]
 struct Draining {
     fd: Fd,
     is_told: bool,
+    reads: usize,
     is_over: bool,
 }
+
+/// How often a client that is dropped is read from.
+const LAST_READS: usize = 16;
 
 impl Draining {
     fn new(fd: Fd) -> Self {
         Self {
             fd,
             is_told: false,
+            reads: 0,
             is_over: false,
         }
     }
@@ -398,9 +403,10 @@ impl Oracle {
     fn drained(&mut self, result: &Result<(Vec<u8>, Got), Failure>) {
         let drains = self.drains.as_mut().expect("nobody is drained");
         assert!(drains.is_told && !drains.is_over, "{drains:?}");
+        drains.reads += 1;
         match result {
             Ok((bytes, got)) => {
-                drains.is_over = bytes.is_empty();
+                drains.is_over = bytes.is_empty() || drains.reads == LAST_READS;
                 if let Got::One(fd) = got {
                     self.doomed.push(*fd);
                 }

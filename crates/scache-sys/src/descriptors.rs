@@ -4,40 +4,36 @@ use std::collections::BTreeSet;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::net::sockopt::{set_socket_linger, socket_linger};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// A descriptor of whatever kind that somebody else made, closed without ever waiting.
+use crate::closer::{self, Kind};
+
+/// A descriptor of whatever kind that somebody else made, closed without waiting.
 ///
-/// The last close of a socket with SO_LINGER waits until its peer has taken what was sent, O_NONBLOCK or
-/// not. So it is switched off first, where it is on; that is all that is ever changed.
+/// Where a [`Closer`](crate::closer::Closer) runs on the thread, a close that may wait is left to another process.
+/// Elsewhere a socket with SO_LINGER loses that before it is closed.
 #[derive(Debug)]
 pub struct Descriptor {
     file: ManuallyDrop<OwnedFd>,
-    /// Nobody said that it cannot linger.
-    may_linger: AtomicBool,
+    /// A [`Kind`].
+    kind: AtomicU8,
 }
 
 impl Descriptor {
-    /// Takes note that this is a UNIX socket: to those SO_LINGER means nothing, so it need not be looked at.
-    pub fn cannot_linger(&self) {
-        self.may_linger.store(false, Ordering::Relaxed);
+    /// Takes note of what this is, which saves asking the kernel when it is closed.
+    pub fn set_kind(&self, kind: Kind) {
+        self.kind.store(kind as u8, Ordering::Relaxed);
     }
 }
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // What is no socket does not linger.
-        if self.may_linger.load(Ordering::Relaxed)
-            && let Ok(Some(_)) = socket_linger(&*self.file)
-        {
-            let _ = set_socket_linger(&*self.file, None);
-        }
-        // SAFETY: nothing uses the field behind this, which is the only place that drops it.
-        unsafe { ManuallyDrop::drop(&mut self.file) }
+        // SAFETY: nothing uses the field behind this, which is the only place that takes it.
+        let file = unsafe { ManuallyDrop::take(&mut self.file) };
+        closer::close(file, Kind::ALL[usize::from(*self.kind.get_mut())]);
     }
 }
 
@@ -45,7 +41,7 @@ impl From<OwnedFd> for Descriptor {
     fn from(descriptor: OwnedFd) -> Self {
         Self {
             file: ManuallyDrop::new(descriptor),
-            may_linger: AtomicBool::new(true),
+            kind: AtomicU8::new(Kind::Unknown as u8),
         }
     }
 }
@@ -116,6 +112,8 @@ mod tests {
     fn closing_does_not_wait_for_a_peer_that_does_not_read() {
         use std::io::Write;
         use std::time::{Duration, Instant};
+
+        use rustix::net::sockopt::set_socket_linger;
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut connection = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (_peer, _) = listener.accept().unwrap();

@@ -114,6 +114,26 @@ pub fn send(
     Ok(sent?)
 }
 
+/// Sends bytes, the first of them with all of these descriptors, 64 at most, without waiting.
+///
+/// # Errors
+/// What sendmsg(2) returns, but never `EINTR`; `EINVAL` for too many descriptors.
+pub(crate) fn send_all(
+    socket: BorrowedFd<'_>,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(Errno::INVAL.into());
+    }
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let sent =
+        rustix::io::retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags));
+    Ok(sent?)
+}
+
 fn read(file: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, Descriptors<Descriptor>)> {
     let bytes = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut *buffer))?;
     Ok((bytes, Descriptors::None))

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags, accept_with, shutdown};
 use scache_engine::{Event, Failure, Interest, Kernel, Listener, Recognised, Token, Transport};
 use scache_proto::Descriptors;
+use scache_sys::closer::{Closer, Kind};
 use scache_sys::descriptors::Descriptor;
 use scache_sys::passing::{self, Wait};
 use scache_sys::sockets::{self, Name, Peer};
@@ -30,6 +31,12 @@ pub struct Linux<W> {
     /// Where the next process will listen, if not at the first of these.
     successor: Option<Name>,
     acquaintances: Acquaintances,
+    /// Closes what is dropped; `None`: every close is done here.
+    closer: Option<Closer>,
+    /// There was no descriptor left in this pass: what is dropped has to be closed at once.
+    exhausted: bool,
+    /// The time that was last asked for.
+    now: Instant,
 }
 
 /// A way to wait for events.
@@ -68,13 +75,28 @@ impl<W: Watcher> Linux<W> {
             names,
             successor: None,
             acquaintances: Acquaintances::default(),
+            closer: None,
+            exhausted: false,
+            now: Instant::now(),
         }
+    }
+
+    /// Has what is dropped closed by another process, so that no close waits here.
+    pub fn with_closer(mut self, closer: Closer) -> Self {
+        self.closer = Some(closer);
+        self
     }
 
     /// The next process will listen there: a socket file may have been renamed since it was bound.
     pub fn with_successor(mut self, name: Name) -> Self {
         self.successor = Some(name);
         self
+    }
+
+    /// Gives descriptors back to the system that were dropped and wait to be closed. Returns whether there were any.
+    fn close_dropped(&mut self) -> bool {
+        let closer = self.closer.as_mut();
+        closer.is_some_and(|closer| closer.flush(self.now))
     }
 
     /// Asks for events of something that is the host's, under a number of its own.
@@ -107,19 +129,31 @@ impl<W: Watcher> Kernel for Linux<W> {
     type Descriptor = Descriptor;
 
     fn now(&mut self) -> Instant {
-        Instant::now()
+        self.now = Instant::now();
+        self.now
     }
 
     fn poll(&mut self, timeout: Option<Duration>, events: &mut Vec<Event>) -> Result<(), Failure> {
+        let due = self
+            .closer
+            .as_mut()
+            .and_then(|closer| closer.turn(self.now));
+        let until_due = due.map(|due| due.saturating_duration_since(self.now));
+        let timeout = timeout.into_iter().chain(until_due).min();
         self.watcher.poll(timeout, events).map_err(failure)
     }
 
     fn accept(&mut self, listener: &Descriptor) -> Result<Descriptor, Failure> {
         loop {
             match accept_with(listener, SocketFlags::CLOEXEC) {
-                Ok(socket) => return Ok(socket.into()),
+                Ok(socket) => {
+                    let socket = Descriptor::from(socket);
+                    socket.set_kind(Kind::of(&socket));
+                    return Ok(socket);
+                }
                 // The client was faster in leaving than this process in coming.
                 Err(Errno::CONNABORTED | Errno::INTR) => {}
+                Err(Errno::MFILE | Errno::NFILE) if self.close_dropped() => self.exhausted = true,
                 Err(error) => return Err(failure(error.into())),
             }
         }
@@ -136,7 +170,12 @@ impl<W: Watcher> Kernel for Linux<W> {
         from: &Descriptor,
         buffer: &mut [u8],
     ) -> Result<(usize, Descriptors<Descriptor>), Failure> {
-        passing::receive(from.as_fd(), buffer, Wait::Never).map_err(failure)
+        if self.exhausted {
+            self.close_dropped();
+        }
+        let received = passing::receive(from.as_fd(), buffer, Wait::Never);
+        self.exhausted |= matches!(received, Ok((_, Descriptors::Truncated)));
+        received.map_err(failure)
     }
 
     fn send(
@@ -163,9 +202,11 @@ impl<W: Watcher> Kernel for Linux<W> {
         let acquaintance = self
             .acquaintances
             .of(identity, || acquaintance(connection, &self.names));
-        if matches!(acquaintance, Acquaintance::Here | Acquaintance::Unix) {
-            connection.cannot_linger();
-        }
+        connection.set_kind(match acquaintance {
+            Acquaintance::Here | Acquaintance::UnixStream => Kind::UnixStream,
+            Acquaintance::Internet => Kind::Internet,
+            Acquaintance::Unknown => Kind::Unknown,
+        });
         Recognised {
             leads_here: acquaintance == Acquaintance::Here,
             identity,
@@ -209,9 +250,9 @@ impl<W: Watcher> Kernel for Linux<W> {
 fn acquaintance(connection: &Descriptor, names: &[Name]) -> Acquaintance {
     match Peer::of(connection.as_fd()) {
         Peer::Unix(Some(name)) if names.contains(&name) => Acquaintance::Here,
-        Peer::Unix(_) => Acquaintance::Unix,
+        Peer::Unix(_) if Kind::of(connection) == Kind::UnixStream => Acquaintance::UnixStream,
         Peer::Internet(_) => Acquaintance::Internet,
-        Peer::Other => Acquaintance::Unknown,
+        Peer::Unix(_) | Peer::Other => Acquaintance::Unknown,
     }
 }
 

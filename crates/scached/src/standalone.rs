@@ -15,9 +15,11 @@ mod values;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Instant;
 
 use clap::CommandFactory;
 use scache_engine::{End, Engine, Listener, Settings, Transport};
+use scache_sys::closer::Closer;
 use scache_sys::descriptors::Descriptor;
 use scache_sys::sockets::Name;
 use sd_notify::NotifyState;
@@ -86,7 +88,10 @@ fn run(options: &Options) -> Result<(), String> {
     // Who came after us would listen at a socket of its own, and systemd hold the other.
     settings.hand_over &= !matches!(source, Source::Passed);
 
-    let mut kernel = Linux::new(Epoll::new().map_err(failed("cannot start"))?, &listeners);
+    let closer =
+        Closer::start(Instant::now()).map_err(failed("cannot start the process that closes"))?;
+    let mut kernel =
+        Linux::new(Epoll::new().map_err(failed("cannot start"))?, &listeners).with_closer(closer);
     if let Some(path) = source.socket().map(Socket::path) {
         kernel =
             kernel.with_successor(Name::of_path(path).map_err(failed("cannot name the socket"))?);

@@ -8,15 +8,15 @@ pub(super) enum Acquaintance {
     Unknown,
     /// To a socket of our own.
     Here,
-    /// To another UNIX socket.
-    Unix,
+    /// To another UNIX stream socket.
+    UnixStream,
     /// To an internet address.
     Internet,
 }
 
 impl Acquaintance {
     /// In the order of their numbers.
-    const ALL: [Self; 4] = [Self::Unknown, Self::Here, Self::Unix, Self::Internet];
+    const ALL: [Self; 4] = [Self::Unknown, Self::Here, Self::UnixStream, Self::Internet];
 }
 
 /// The connections that were met last, as many as a fixed amount of memory holds.
@@ -64,13 +64,13 @@ mod tests {
     fn a_connection_is_asked_about_once() {
         let mut acquaintances = Acquaintances::default();
         let never = || unreachable!("it is known");
-        for (identity, place) in [(5, Acquaintance::Here), (6, Acquaintance::Unix)] {
+        for (identity, place) in [(5, Acquaintance::Here), (6, Acquaintance::UnixStream)] {
             assert_eq!(acquaintances.of(Some(identity), || place), place);
             assert_eq!(acquaintances.of(Some(identity), never), place);
         }
         assert_eq!(
-            acquaintances.of(None, || Acquaintance::Unix),
-            Acquaintance::Unix
+            acquaintances.of(None, || Acquaintance::UnixStream),
+            Acquaintance::UnixStream
         );
         let other = 5 + Acquaintances::PLACES as u64;
         assert_eq!(

@@ -8,10 +8,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitCode};
 use std::rc::Rc;
+use std::time::Instant;
 
 use rustix::io::Errno;
 use scache_engine::{Engine, Listener, Settings, Transport};
 use scache_maincf::MainCf;
+use scache_sys::closer::Closer;
 use scache_sys::descriptors::{Descriptor, adopt};
 use scache_sys::privileges::{self, User};
 use scache_sys::processes::{self, Side};
@@ -191,7 +193,10 @@ impl Prepared {
                 .map_err(failed("cannot serve standard input"));
         }
         let (listeners, channel) = self.take_sockets(inherited)?;
-        let mut kernel = Linux::new(Epoll::new().map_err(failed("cannot start"))?, &listeners);
+        let closer = Closer::start(Instant::now())
+            .map_err(failed("cannot start the process that closes"))?;
+        let mut kernel = Linux::new(Epoll::new().map_err(failed("cannot start"))?, &listeners)
+            .with_closer(closer);
         let mut host = Host::new(Rc::clone(log)).with_statistics();
         host.obey_master(channel, &mut kernel)
             .map_err(failed("cannot watch the status channel"))?;

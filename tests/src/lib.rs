@@ -21,4 +21,5 @@ pub mod smtp_sink;
 pub mod stock;
 pub mod tmux;
 pub mod tools;
+pub mod waiting_close;
 pub mod wire;

@@ -185,10 +185,27 @@ impl Process {
         self.limit_descriptors(limit);
     }
 
+    /// The processes that it started and that have not ended.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn children(self) -> Vec<Self> {
+        let path = format!("/proc/{0}/task/{0}/children", self.pid);
+        let text = fs::read_to_string(path).expect("the process runs");
+        let numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
+        numbers.map(Self::new).collect()
+    }
+
     /// Ends it at once.
     pub fn kill(self) {
+        self.signal(Signal::KILL);
+    }
+
+    /// Sends it a signal, if it is there.
+    pub fn signal(self, signal: Signal) {
         if let Some(number) = self.number() {
-            let _ = kill_process(number, Signal::KILL);
+            let _ = kill_process(number, signal);
         }
     }
 

@@ -1,6 +1,5 @@
 //! What the tests of faults have in common.
 
-use std::os::fd::BorrowedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -8,7 +7,6 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, Signal, kill_process};
 use scache_tests::exchange::{ask, find_endp, greeted, no_endp};
 use scache_tests::fake_master::{FakeMaster, Program, Setup, built, ours, stock};
@@ -127,31 +125,6 @@ pub fn warnings(master: &FakeMaster) -> Vec<String> {
     let mut lines = logged(master);
     lines.retain(|line| line.starts_with("warning: "));
     lines
-}
-
-/// Sends until the socket takes no more, and says how many bytes that were.
-pub fn fill(socket: BorrowedFd<'_>) -> usize {
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    let mut sent = 0;
-    let mut full_at = None;
-    // Some of what was taken may still go over to the other side: full is what stays full.
-    while full_at.is_none_or(|at: Instant| at.elapsed() < Duration::from_millis(200)) {
-        // When there is no room for many bytes there may be some for one.
-        match [&[b'x'; 65_536][..], b"x"]
-            .into_iter()
-            .find_map(|piece| send(socket, piece, flags).ok())
-        {
-            Some(count) => {
-                sent += count;
-                full_at = None;
-            }
-            None => {
-                full_at = full_at.or(Some(Instant::now()));
-                thread::sleep(Duration::from_millis(10));
-            }
-        }
-    }
-    sent
 }
 
 /// The program that does things as another user, where that user can start it.

@@ -8,9 +8,10 @@ use scache_tests::exchange::{
     ask, find_endp, found_endp, miss, save, save_for, saved, take, try_save,
 };
 use scache_tests::fake_master::Setup;
+use scache_tests::waiting_close::fill;
 use scache_tests::wire::{Connection, DEADLINE, Heard, QUIET, dummy, ready};
 
-use crate::common::{QUIT, Side, client_of, fill, is_served, last_words, ours_with, with_both};
+use crate::common::{QUIT, Side, client_of, is_served, last_words, ours_with, with_both};
 
 /// Longer than any test: an answer has to end the wait.
 const FOREVER: (&str, &str) = ("connection_cache_goodbye_timeout", "1h");

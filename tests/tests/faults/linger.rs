@@ -1,6 +1,6 @@
 //! Sockets whose close waits (row 14): SO_LINGER with data that nobody reads. Stock stops for all the time that was set.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -10,9 +10,10 @@ use scache_tests::exchange::{
     ask, find_endp, found_endp, save_endp, save_for, saved, status, try_find,
 };
 use scache_tests::fake_master::{FakeMaster, Setup, ours, stock};
+use scache_tests::waiting_close::{self, spoil};
 use scache_tests::wire::{Client, Connection, DEADLINE, Heard, dummy, list};
 
-use crate::common::{client_of, fill, hears_the_end, is_kept_waiting, is_served, with_settings};
+use crate::common::{client_of, hears_the_end, is_kept_waiting, is_served, with_settings};
 
 /// Beyond any deadline here.
 const LINGER: Duration = Duration::from_secs(40);
@@ -168,7 +169,7 @@ fn taken_and_spoilt(master: &FakeMaster) -> (Client, Connection) {
         panic!("no descriptor")
     };
     assert!(connection.check(&taken));
-    spoil(taken.as_fd());
+    spoil(taken.as_fd(), LINGER);
     (client, connection)
 }
 
@@ -187,15 +188,7 @@ fn let_go_of(
 }
 
 fn lingering() -> Connection {
-    let connection = Connection::tcp();
-    spoil(connection.near());
-    connection
-}
-
-/// Lets the last close wait for data that the peer never reads.
-fn spoil(socket: BorrowedFd<'_>) {
-    set_socket_linger(socket, Some(LINGER)).expect("set the time to linger");
-    fill(socket);
+    waiting_close::lingering(LINGER)
 }
 
 #[test]

@@ -32,6 +32,7 @@
 //! | 27 | garbage | `garbage`; the fuzzers |
 //! | 28 | users who may not | `users`: the mode of the socket; `about`: purge and drain |
 //! | 29 | descriptors left to a child | `descriptors` |
+//! | 30 | closes that wait for something else | `closes` |
 //!
 //! Nothing here depends on how fast the machine is: what must happen has twenty seconds, and what must not happen
 //! is listened for a while.
@@ -46,6 +47,7 @@
 )]
 
 mod about;
+mod closes;
 mod common;
 mod departures;
 mod descriptors;

@@ -4,6 +4,7 @@
 //! sockets and the loopback interface are used, and no process stays behind. `--short` runs everything with
 //! small numbers; the environment sets single ones (`--help` lists them).
 
+mod closes;
 mod endurance;
 mod exhaustion;
 mod other_user;
@@ -45,10 +46,10 @@ const SHORT: Counts = Counts {
     connections: 80,
 };
 
-const PARTS: [&str; 4] = ["stalled", "endurance", "exhaustion", "reload"];
+const PARTS: [&str; 5] = ["stalled", "endurance", "exhaustion", "reload", "closes"];
 
 const HELP: &str = "\
-Usage: faults [--short] [stalled] [endurance] [exhaustion] [reload]
+Usage: faults [--short] [stalled] [endurance] [exhaustion] [reload] [closes]
 
 Without the name of a part all of them run.
 
@@ -96,6 +97,7 @@ fn main() -> ExitCode {
             "stalled" => stalled::measure(&counts, &mut report),
             "endurance" => endurance::measure(&counts, &mut report),
             "exhaustion" => exhaustion::measure(&mut report),
+            "closes" => closes::measure(&mut report),
             _ => reload::measure(&counts, &mut report),
         }
     }

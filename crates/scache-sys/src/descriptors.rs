@@ -23,6 +23,11 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// What is known of it.
+    pub fn kind(&self) -> Kind {
+        Kind::ALL[usize::from(self.kind.load(Ordering::Relaxed))]
+    }
+
     /// Takes note of what this is, which saves asking the kernel when it is closed.
     pub fn set_kind(&self, kind: Kind) {
         self.kind.store(kind as u8, Ordering::Relaxed);
@@ -31,9 +36,10 @@ impl Descriptor {
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
+        let kind = self.kind();
         // SAFETY: nothing uses the field behind this, which is the only place that takes it.
         let file = unsafe { ManuallyDrop::take(&mut self.file) };
-        closer::close(file, Kind::ALL[usize::from(*self.kind.get_mut())]);
+        closer::close(file, kind);
     }
 }
 

@@ -7,13 +7,15 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recv, recvmsg, sendmsg,
 };
 use scache_proto::Descriptors;
 
+use crate::closer::Kind;
 use crate::descriptors::Descriptor;
 
 /// The most descriptors one message can carry (SCM_MAX_FD in the kernel).
@@ -73,12 +75,55 @@ pub fn receive(
     Ok((message.bytes, descriptors))
 }
 
-/// Looks at what could be read from a socket without taking it, and without waiting. 0 bytes is the end.
+/// Looks at what could be read from a socket, urgent data included, without taking it and without waiting. Returns 0 at
+/// the end of what the peer sends. Where SO_PEEK_OFF hides what is there, one byte is reported, as a question mark.
+///
+/// poll(2) is asked first, which neither urgent data nor SO_PEEK_OFF can deceive; one that has SO_RCVLOWAT set can, so
+/// such a socket, as any of unknown kind, is read from as well.
 ///
 /// # Errors
-/// What recv(2) says, but never `EINTR`: `WouldBlock` when there is nothing.
-pub fn peek(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+/// What recv(2) returns, but never `EINTR`: `WouldBlock` if there is nothing, `ENOTSOCK` for what is no socket.
+pub fn peek(socket: &Descriptor, buffer: &mut [u8]) -> io::Result<usize> {
+    let asks_poll_only = match socket.kind() {
+        Kind::File => return Err(Errno::NOTSOCK.into()),
+        Kind::Internet | Kind::UnixStream => true,
+        Kind::OtherSocket | Kind::Unknown => false,
+    };
+    if !asks_poll_only {
+        match receive_copy(socket, buffer, RecvFlags::empty()) {
+            Err(Errno::AGAIN) => {}
+            result => return Ok(result?),
+        }
+    }
+    let wanted = PollFlags::IN | PollFlags::PRI | PollFlags::RDHUP;
+    let mut asked = [PollFd::new(socket, wanted)];
+    rustix::io::retry_on_intr(|| poll(&mut asked, Some(&Timespec::default())))?;
+    let found = asked[0].revents();
+    if found.is_empty() {
+        return Err(Errno::AGAIN.into());
+    }
+    if found.contains(PollFlags::PRI)
+        && let Ok(bytes @ 1..) = receive_copy(socket, buffer, RecvFlags::OOB)
+    {
+        return Ok(bytes);
+    }
+    match receive_copy(socket, buffer, RecvFlags::empty()) {
+        Err(Errno::AGAIN) if ioctl_fionread(socket).is_ok_and(|waiting| waiting > 0) => {
+            if let Some(first) = buffer.first_mut() {
+                *first = b'?';
+            }
+            Ok(1)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn receive_copy(
+    socket: &Descriptor,
+    buffer: &mut [u8],
+    more: RecvFlags,
+) -> rustix::io::Result<usize> {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | more;
     let (_, bytes) = rustix::io::retry_on_intr(|| recv(socket, &mut *buffer, flags))?;
     Ok(bytes)
 }
@@ -207,6 +252,83 @@ mod tests {
             0,
             "every copy is closed"
         );
+    }
+
+    fn set(socket: &Descriptor, option: libc::c_int, value: libc::c_int) {
+        use std::os::fd::AsRawFd;
+        let length = size_of_val(&value) as libc::socklen_t;
+        // SAFETY: the pointer is to live memory of that length.
+        let code = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const value).cast(),
+                length,
+            )
+        };
+        assert_eq!(code, 0, "{}", io::Error::last_os_error());
+    }
+
+    #[test]
+    fn no_option_of_a_socket_and_no_urgency_hides_what_its_peer_said() {
+        let tcp = || {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let near = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let far = std::os::fd::OwnedFd::from(listener.accept().unwrap().0);
+            (std::os::fd::OwnedFd::from(near), far)
+        };
+        let unix = || {
+            let (near, far) = UnixStream::pair().unwrap();
+            (near.into(), far.into())
+        };
+        let option = |option, value| {
+            move |socket: &Descriptor| {
+                if option > 0 {
+                    set(socket, option, value);
+                }
+            }
+        };
+        let plain = option(0, 0);
+        let offset = option(libc::SO_PEEK_OFF, 100);
+        let lowat = option(libc::SO_RCVLOWAT, 1000);
+        let pairs: [&dyn Fn() -> (std::os::fd::OwnedFd, std::os::fd::OwnedFd); 2] = [&tcp, &unix];
+        for pair in pairs {
+            for (prepare, kind) in [
+                (&plain as &dyn Fn(&Descriptor), None),
+                (&plain, Some(Kind::Unknown)),
+                (&offset, None),
+                (&offset, Some(Kind::Unknown)),
+                (&lowat, Some(Kind::OtherSocket)),
+            ] {
+                for urgent in [false, true] {
+                    let (near, far) = pair();
+                    let near = Descriptor::from(near);
+                    near.set_kind(kind.unwrap_or_else(|| Kind::of(&near)));
+                    prepare(&near);
+                    let nothing = peek(&near, &mut [0; 8]).unwrap_err();
+                    assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+                    let flags = if urgent {
+                        SendFlags::OOB
+                    } else {
+                        SendFlags::empty()
+                    };
+                    rustix::net::send(&far, b"4", flags).unwrap();
+                    let began = std::time::Instant::now();
+                    // Loopback delivers within the call that sends, or a little later.
+                    let seen = loop {
+                        match peek(&near, &mut [0; 8]) {
+                            Err(error)
+                                if error.kind() == io::ErrorKind::WouldBlock
+                                    && began.elapsed() < std::time::Duration::from_secs(20) => {}
+                            seen => break seen.unwrap(),
+                        }
+                    };
+                    assert_eq!(seen, 1);
+                    assert_eq!(peek(&near, &mut [0; 8]).unwrap(), 1, "it is still there");
+                }
+            }
+        }
     }
 
     #[test]

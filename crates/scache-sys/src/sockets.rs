@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -104,6 +104,23 @@ pub fn listens(socket: BorrowedFd<'_>) -> bool {
     socket_domain(socket) == Ok(AddressFamily::UNIX)
         && socket_type(socket) == Ok(SocketType::STREAM)
         && socket_acceptconn(socket) == Ok(true)
+}
+
+/// Whether SO_RCVLOWAT is set, so that poll(2) and epoll(7) are silent about data until there is more of it.
+pub fn waits_for_more(socket: BorrowedFd<'_>) -> bool {
+    let mut bytes: libc::c_int = 1;
+    let mut length = size_of_val(&bytes) as libc::socklen_t;
+    // SAFETY: both pointers are to live memory, the first of the length that the second says.
+    let code = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVLOWAT,
+            (&raw mut bytes).cast(),
+            &raw mut length,
+        )
+    };
+    code == 0 && bytes > 1
 }
 
 /// What to wait for at a socket.

@@ -194,7 +194,7 @@ impl<W: Watcher> Kernel for Linux<W> {
     }
 
     fn peek(&mut self, at: &Descriptor, buffer: &mut [u8]) -> Result<usize, Failure> {
-        passing::peek(at.as_fd(), buffer).map_err(failure)
+        passing::peek(at, buffer).map_err(failure)
     }
 
     fn recognise(&mut self, connection: &Descriptor) -> Recognised {
@@ -202,10 +202,11 @@ impl<W: Watcher> Kernel for Linux<W> {
         let acquaintance = self
             .acquaintances
             .of(identity, || acquaintance(connection, &self.names));
-        connection.set_kind(match acquaintance {
-            Acquaintance::Here | Acquaintance::UnixStream => Kind::UnixStream,
-            Acquaintance::Internet => Kind::Internet,
-            Acquaintance::Unknown => Kind::Unknown,
+        connection.set_kind(match (acquaintance, identity) {
+            (Acquaintance::Here | Acquaintance::UnixStream, _) => Kind::UnixStream,
+            (Acquaintance::Internet, _) => Kind::Internet,
+            (Acquaintance::Unknown, Some(_)) => Kind::OtherSocket,
+            (Acquaintance::Unknown, None) => Kind::Unknown,
         });
         Recognised {
             leads_here: acquaintance == Acquaintance::Here,
@@ -249,6 +250,11 @@ impl<W: Watcher> Kernel for Linux<W> {
 /// Asks the kernel where a connection leads.
 fn acquaintance(connection: &Descriptor, names: &[Name]) -> Acquaintance {
     match Peer::of(connection.as_fd()) {
+        // poll(2) does not tell when little has come, so this is not to be remembered as an ordinary socket.
+        peer if sockets::waits_for_more(connection.as_fd()) => match peer {
+            Peer::Unix(Some(name)) if names.contains(&name) => Acquaintance::Here,
+            _ => Acquaintance::Unknown,
+        },
         Peer::Unix(Some(name)) if names.contains(&name) => Acquaintance::Here,
         Peer::Unix(_) if Kind::of(connection) == Kind::UnixStream => Acquaintance::UnixStream,
         Peer::Internet(_) => Acquaintance::Internet,

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::thread::sleep;
 use std::time::Duration;
 
+use rustix::net::SendFlags;
 use rustix::net::sockopt::set_socket_linger;
 use scache_tests::exchange::{
     bind, miss, save, save_for, saved, take, try_find, try_find_for, try_save,
@@ -23,6 +24,9 @@ struct End {
     comes: fn(&Connection),
     reason: &'static str,
 }
+
+/// A single byte of urgent data, which an ordinary read skips.
+const URGENTLY: &str = "spoke urgently";
 
 const ENDS: &[End] = &[
     End {
@@ -67,6 +71,15 @@ const ENDS: &[End] = &[
         what: "spoke, TCP",
         connection: Connection::tcp,
         comes: |connection| connection.far_says(b"421 too long\x1b idle\r\n"),
+        reason: "spoke",
+    },
+    End {
+        what: URGENTLY,
+        connection: Connection::tcp,
+        comes: |connection| {
+            let sent = rustix::net::send(connection.far(), b"!", SendFlags::OOB);
+            assert_eq!(sent, Ok(1));
+        },
         reason: "spoke",
     },
     End {
@@ -219,7 +232,8 @@ fn with_more_logging_the_reason_is_logged() {
         });
         let line = line.expect("it became true");
         let says_what_was_said = line.contains("421 too long") && line.contains("idle");
-        assert_eq!(says_what_was_said, end.reason == "spoke", "{line:?}");
+        let says_something = end.reason == "spoke" && end.what != URGENTLY;
+        assert_eq!(says_what_was_said, says_something, "{line:?}");
         assert!(!line.contains(char::is_control), "{line:?}");
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use scache_proto::client::Outcome;
 use scache_proto::{Request, Status};
-use scache_sys::passing;
+use scache_sys::sockets::{self, Until};
 
 use super::link::{Link, Written};
 use super::names::{Names, Wire};
@@ -315,6 +315,8 @@ fn greet(
 
 /// Whether the other end is closed. What may have been said before, as a goodbye, does not matter.
 fn is_closed(socket: BorrowedFd<'_>) -> bool {
-    let mut buffer = [0; 64];
-    !matches!(passing::peek(socket, &mut buffer), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    !matches!(
+        sockets::wait(socket, Until::Readable, Duration::ZERO),
+        Ok(false)
+    )
 }

@@ -94,7 +94,7 @@ impl Watcher for Epoll {
         let known = self.events.iter().filter_map(|event| {
             Some(Event {
                 token: Token::from_number(event.token().0 as u64)?,
-                readable: event.is_readable(),
+                readable: event.is_readable() || event.is_priority(),
                 ended: event.is_read_closed(),
             })
         });
@@ -133,7 +133,8 @@ fn number(token: Token) -> mio::Token {
 
 fn wanted(interest: Interest) -> mio::Interest {
     match interest {
-        Interest::Readable => mio::Interest::READABLE,
+        // Urgent data is something to read as well.
+        Interest::Readable => mio::Interest::READABLE | mio::Interest::PRIORITY,
         Interest::ReadableOrWritable => mio::Interest::READABLE | mio::Interest::WRITABLE,
     }
 }

@@ -289,6 +289,14 @@ impl FakeMaster {
         Process::all_with_environment("MAIL_CONFIG", configuration.as_os_str())
     }
 
+    /// Those among them that serve, are to be served or hand over.
+    #[must_use]
+    pub fn servers(&self) -> Vec<Process> {
+        let mut processes = self.processes();
+        processes.retain(|process| !process.is_closer());
+        processes
+    }
+
     /// Waits until nothing runs that was started here.
     ///
     /// # Panics

@@ -185,6 +185,13 @@ impl Process {
         self.limit_descriptors(limit);
     }
 
+    /// Whether it closes descriptors for a server.
+    #[must_use]
+    pub fn is_closer(self) -> bool {
+        fs::read_to_string(format!("/proc/{}/comm", self.pid))
+            .is_ok_and(|name| name.trim_end() == "scache-closer")
+    }
+
     /// The processes that it started and that have not ended.
     ///
     /// # Panics

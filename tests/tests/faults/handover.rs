@@ -17,7 +17,7 @@ fn reloaded(master: &mut FakeMaster, successor: &Program) {
     master.reload(successor);
     let pid = master.pid();
     becomes_true("the predecessor is done", || {
-        let others = master.processes();
+        let others = master.servers();
         others.iter().all(|process| process.pid() == pid)
     });
 }

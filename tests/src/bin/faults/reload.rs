@@ -156,7 +156,7 @@ fn fill(client: &Client, counts: &Counts) -> Vec<Connection> {
 fn wait_for_predecessor(master: &FakeMaster) {
     let deadline = Instant::now() + DEADLINE;
     while master
-        .processes()
+        .servers()
         .iter()
         .any(|process| process.pid() != master.pid())
         && Instant::now() < deadline

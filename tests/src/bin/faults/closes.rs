@@ -8,6 +8,7 @@ use scache_tests::fake_master::{FakeMaster, Program, Setup, ours, stock};
 use scache_tests::waiting_close::{SlowFile, nested};
 use scache_tests::wire::{Client, dummy};
 
+use crate::Counts;
 use crate::report::Report;
 
 /// How long the sockets linger, and how long the file system's server waits.
@@ -36,7 +37,7 @@ const WAYS: [(&str, Send); 2] = [
     }),
 ];
 
-pub fn measure(report: &mut Report) {
+pub fn measure(_counts: &Counts, report: &mut Report) {
     report.part("The longest wait of another client while a close waits for 6 s");
     let mut longest_of_ours = Duration::ZERO;
     for (what, send) in WAYS {

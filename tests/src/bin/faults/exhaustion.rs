@@ -7,6 +7,7 @@ use scache_tests::exchange::{find_endp, greeted};
 use scache_tests::fake_master::{Setup, ours, stock};
 use scache_tests::wire::{Client, DEADLINE};
 
+use crate::Counts;
 use crate::report::{Report, Times};
 
 /// How long the processor's time is watched.
@@ -18,7 +19,7 @@ const CLIENTS: usize = 50;
 /// As often; the middle one counts, for a machine that does other things as well.
 const ROUNDS: usize = 5;
 
-pub fn measure(report: &mut Report) {
+pub fn measure(_counts: &Counts, report: &mut Report) {
     report.part("Out of descriptors, with clients waiting");
     let mut master = Setup::new(&stock()).start();
     // Not while it still loads its libraries.

@@ -46,13 +46,18 @@ const SHORT: Counts = Counts {
     connections: 80,
 };
 
-const PARTS: [&str; 5] = ["stalled", "endurance", "exhaustion", "reload", "closes"];
+/// A part: its name on the command line, and what it does.
+type Part = (&'static str, fn(&Counts, &mut Report));
 
-const HELP: &str = "\
-Usage: faults [--short] [stalled] [endurance] [exhaustion] [reload] [closes]
+const PARTS: &[Part] = &[
+    ("stalled", stalled::measure),
+    ("endurance", endurance::measure),
+    ("exhaustion", exhaustion::measure),
+    ("reload", reload::measure),
+    ("closes", closes::measure),
+];
 
-Without the name of a part all of them run.
-
+const VARIABLES: &str = "\
 SCACHE_FAULTS_CLIENTS      stalled clients
 SCACHE_FAULTS_REQUESTS     requests of others that are timed
 SCACHE_FAULTS_PAIRS        connections saved and found again
@@ -75,8 +80,9 @@ fn main() -> ExitCode {
         Some((&"--short", parts)) => (true, parts),
         _ => (false, &words[..]),
     };
-    if !parts.iter().all(|part| PARTS.contains(part)) {
-        print!("{HELP}");
+    let known = |part: &&str| PARTS.iter().any(|(name, _)| name == part);
+    if !parts.iter().all(known) {
+        print!("{}", help());
         return ExitCode::from(2);
     }
     let counts = if short { SHORT } else { FULL };
@@ -89,19 +95,20 @@ fn main() -> ExitCode {
     };
     raise_descriptor_limit();
     let mut report = Report::default();
-    for part in PARTS {
-        if !parts.is_empty() && !parts.contains(&part) {
-            continue;
-        }
-        match part {
-            "stalled" => stalled::measure(&counts, &mut report),
-            "endurance" => endurance::measure(&counts, &mut report),
-            "exhaustion" => exhaustion::measure(&mut report),
-            "closes" => closes::measure(&mut report),
-            _ => reload::measure(&counts, &mut report),
+    for (name, measure) in PARTS {
+        if parts.is_empty() || parts.contains(name) {
+            measure(&counts, &mut report);
         }
     }
     report.conclude()
+}
+
+fn help() -> String {
+    let names: Vec<String> = PARTS.iter().map(|(name, _)| format!("[{name}]")).collect();
+    format!(
+        "Usage: faults [--short] {}\n\nWithout the name of a part all of them run.\n\n{VARIABLES}",
+        names.join(" ")
+    )
 }
 
 fn from_environment(mut counts: Counts) -> Result<Counts, String> {

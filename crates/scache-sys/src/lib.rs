@@ -5,6 +5,7 @@
 
 pub mod closer;
 pub mod descriptors;
+pub mod generation;
 pub mod local_time;
 pub mod passing;
 pub mod privileges;

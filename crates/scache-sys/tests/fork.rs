@@ -1,6 +1,7 @@
 //! A process with threads is not divided, one without is. The test is the whole program: the harness has
 //! threads of its own.
 
+use scache_sys::generation::Generation;
 use scache_sys::processes::{Side, fork};
 
 fn main() {
@@ -20,5 +21,35 @@ fn main() {
             assert_eq!(said, child.to_string());
         }
     }
-    println!("test result: ok. 1 passed; 0 failed; a process is divided if it has one thread");
+    each_process_has_its_generation();
+    println!("test result: ok. 2 passed; 0 failed; a process is divided if it has one thread");
+}
+
+/// A child and a grandchild differ from this process and from each other, and this process stays what it was.
+fn each_process_has_its_generation() {
+    let own = Generation::current();
+    let exit_status = |child: std::num::NonZero<u32>| {
+        let number = i32::try_from(child.get()).expect("a process number");
+        let number = rustix::process::Pid::from_raw(number);
+        let status = rustix::process::waitpid(number, rustix::process::WaitOptions::empty());
+        let (_, status) = status.expect("its child").expect("it has ended");
+        status.exit_status()
+    };
+    match fork().expect("one thread only") {
+        Side::Child => {
+            let child = Generation::current();
+            let differs = child != own && child == Generation::current();
+            let status = match fork() {
+                Ok(Side::Child) => {
+                    let grandchild = Generation::current();
+                    std::process::exit(i32::from(grandchild == own || grandchild == child));
+                }
+                Ok(Side::Parent { child }) => exit_status(child),
+                Err(_) => Some(1),
+            };
+            std::process::exit(i32::from(!differs || status != Some(0)));
+        }
+        Side::Parent { child } => assert_eq!(exit_status(child), Some(0)),
+    }
+    assert_eq!(Generation::current(), own);
 }

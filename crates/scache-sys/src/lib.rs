@@ -11,4 +11,5 @@ pub mod passing;
 pub mod privileges;
 pub mod processes;
 pub mod sockets;
+pub mod trust;
 pub mod watchdog;

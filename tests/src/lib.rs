@@ -11,6 +11,7 @@ pub mod http;
 pub mod instance;
 pub mod maillog;
 pub mod openssl;
+pub mod planted;
 pub mod port;
 mod private_dev;
 pub mod process;

@@ -112,6 +112,13 @@ int main(int argc, char **argv)
     all(cache);
     scache_close(cache);
 
+    /* Everybody may write to /tmp, so a socket in it may be anybody's. */
+    cache = scache_open("/tmp/scache.sock");
+    scache_set_trust(cache, SCACHE_TRUST_OWN_OR_ROOT);
+    CHECK(scache_find_endpoint(cache, "e", &found) == SCACHE_UNTRUSTED);
+    CHECK(strstr(scache_error(cache), "other users may write to /tmp") != NULL);
+    scache_close(cache);
+
     away = scache_open("/nonexistent/scache");
     CHECK(scache_find_endpoint(away, "e", &found) == SCACHE_ERROR);
     CHECK(strstr(scache_error(away), "/nonexistent/scache") != NULL);

@@ -33,7 +33,29 @@ enum scache_result {
      * The cache went away while the connection was on its way to it. It may be cached or not: close it, without
      * shutdown(2), and do not use it any more.
      */
-    SCACHE_LOST = -2
+    SCACHE_LOST = -2,
+    /*
+     * The socket may be another user's (scache_set_trust). Nothing was sent: the connection is still this process's.
+     * scache_error says which directory or user is wrong. Remove what that user has put there, or, if that user's cache
+     * is meant, use SCACHE_TRUST_NAMED.
+     */
+    SCACHE_UNTRUSTED = -3
+};
+
+/* Which sockets are trusted. */
+enum scache_trust {
+    /* Any: the user of the program has named the path. This is what holds if nothing else is said. */
+    SCACHE_TRUST_NAMED = 0,
+    /*
+     * A socket of this user or of root: the directory belongs to one of them, nobody else may write to it, and the
+     * process that listens is one of theirs. For a path that the program has chosen itself, as in /tmp.
+     */
+    SCACHE_TRUST_OWN_OR_ROOT = 1,
+    /*
+     * A socket of a service, in a directory that was made for it, such as /run/scache: that may belong to the service's
+     * user, who may listen. The directory above is this user's or root's, and nobody else may write to either.
+     */
+    SCACHE_TRUST_SERVICE = 2
 };
 
 /* A client of a connection cache. */
@@ -69,6 +91,12 @@ void scache_set_timeout(scache *cache, unsigned int milliseconds);
 
 /* Speaks the stock protocol only, from the next request on. */
 void scache_set_stock(scache *cache);
+
+/*
+ * Which sockets are trusted, from the next connect on. The directory is checked before each connect, and the process
+ * at the other end after it, before anything is sent.
+ */
+void scache_set_trust(scache *cache, enum scache_trust trust);
 
 /*
  * Leaves a connection in the cache under the name of an endpoint, for ttl_seconds at most; the cache has a limit of

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::ptr::null;
 use std::time::Duration;
 
-use scache_client::{Client, Error, Found, FoundThrough, Save};
+use scache_client::{Client, Error, Found, FoundThrough, Save, Trust};
 
 /// `struct scache`.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub enum ScacheResult {
     Error = -1,
     /// `SCACHE_LOST`
     Lost = -2,
+    /// `SCACHE_UNTRUSTED`
+    Untrusted = -3,
 }
 
 /// Why a call fails.
@@ -118,6 +120,21 @@ pub unsafe extern "C" fn scache_set_timeout(cache: *mut Handle, milliseconds: c_
 pub unsafe extern "C" fn scache_set_stock(cache: *mut Handle) {
     // SAFETY: the caller's promise is the same.
     unsafe { change(cache, Client::without_inline) }
+}
+
+/// See scache.h. A value that is none of `enum scache_trust` counts as the strictest.
+///
+/// # Safety
+/// `cache` is NULL or comes from [`scache_open`]; no other thread uses it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn scache_set_trust(cache: *mut Handle, trust: c_int) {
+    let trust = match trust {
+        0 => Trust::Named,
+        2 => Trust::Service,
+        _ => Trust::OwnOrRoot,
+    };
+    // SAFETY: the caller's promise is the same.
+    unsafe { change(cache, |client| client.with_trust(trust)) }
 }
 
 /// See scache.h.
@@ -364,6 +381,9 @@ impl Handle {
         let (text, result) = match failure {
             Failure::Call(text) => ((*text).to_owned(), ScacheResult::Error),
             Failure::Cache(error @ Error::Lost(_)) => (explained(error), ScacheResult::Lost),
+            Failure::Cache(error @ Error::Untrusted { .. }) => {
+                (explained(error), ScacheResult::Untrusted)
+            }
             Failure::Cache(error) => (explained(error), ScacheResult::Error),
         };
         self.error = string(text.as_bytes());

@@ -15,7 +15,7 @@ use scache_sys::sockets::{self, Until};
 
 use crate::exchange::{Answer, Exchange, Socket, left};
 use crate::operation::Operation;
-use crate::{Error, Found, FoundThrough, Save};
+use crate::{Error, Found, FoundThrough, Save, Trust};
 
 /// How long a request may take unless a client is told otherwise.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +57,17 @@ impl Client {
     #[must_use]
     pub fn without_inline(mut self) -> Self {
         self.0.inline = false;
+        self
+    }
+
+    /// Changes which sockets are trusted ([`Trust::Named`] otherwise: any).
+    ///
+    /// A path that the user has named is trusted as it is. One that the program has chosen, such as a name in
+    /// the temporary directory, may be another user's: [`Trust::OwnOrRoot`] and [`Trust::Service`] check the directory
+    /// before each connect, and the process at the other end after it, before anything is sent.
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.0.trust = trust;
         self
     }
 

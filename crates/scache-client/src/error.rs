@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use scache_proto::ValueError;
 use scache_proto::client::ProtocolError;
+use scache_sys::trust::Distrust;
 
 /// Why a request was not carried out.
 ///
@@ -21,6 +22,18 @@ pub enum Error {
         path: PathBuf,
         /// What connect(2) said.
         source: io::Error,
+    },
+    /// The socket may be another user's ([`Client::with_trust`](crate::Client::with_trust)). Nothing was sent.
+    ///
+    /// Remove what that user has put there. If the cache of that user is meant, name its socket and use
+    /// [`Trust::Named`](crate::Trust::Named).
+    #[error("not using the socket {}, which may be another user's", path.display())]
+    Untrusted {
+        /// The socket.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        reason: Distrust,
     },
     /// The cache went away or did not answer in time, as often as it was tried.
     ///

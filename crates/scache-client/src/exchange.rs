@@ -3,7 +3,7 @@
 //! Written once for both clients: whoever waits does so behind [`Socket`], be it a thread or a task.
 
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use scache_proto::client::{Outcome, Session};
 use scache_proto::{Descriptors, Label, Property, Request, Status, Ttl, request::Labels};
 use scache_sys::descriptors::Descriptor;
 use scache_sys::sockets::Name;
+use scache_sys::trust::{Distrust, Trust};
 
 use crate::Error;
 use crate::operation::{Operation, fits, portions};
@@ -73,6 +74,7 @@ pub(crate) struct Exchange<S> {
     pub(crate) path: PathBuf,
     pub(crate) timeout: Duration,
     pub(crate) inline: bool,
+    pub(crate) trust: Trust,
     /// Between operations only: one that fails or is dropped in the middle takes its connection with it, so
     /// that no reply is ever taken for that to another request.
     link: Option<Link<S>>,
@@ -100,6 +102,7 @@ impl<S: Socket> Exchange<S> {
             path,
             timeout,
             inline: true,
+            trust: Trust::Named,
             link: None,
         }
     }
@@ -160,6 +163,9 @@ impl<S: Socket> Exchange<S> {
 
     async fn connect(&self, deadline: Instant) -> Result<Link<S>, Failure> {
         let name = Name::of_path(&self.path).map_err(Failure::Unreachable)?;
+        self.trust
+            .check_directory(&self.path)
+            .map_err(|reason| self.untrusted(reason))?;
         let socket = loop {
             match name.connect() {
                 // Too many wait to be accepted.
@@ -172,6 +178,9 @@ impl<S: Socket> Exchange<S> {
                 result => break result.map_err(Failure::Unreachable)?,
             }
         };
+        self.trust
+            .check_listener(&self.path, socket.as_fd())
+            .map_err(|reason| self.untrusted(reason))?;
         let mut link = Link {
             socket: S::new(socket).map_err(Failure::Unreachable)?,
             session: Session::default(),
@@ -181,6 +190,16 @@ impl<S: Socket> Exchange<S> {
             link.request(&Request::Inline, None, deadline).await?;
         }
         Ok(link)
+    }
+
+    fn untrusted(&self, reason: Distrust) -> Failure {
+        match reason {
+            Distrust::Unknown(error) => Failure::Unreachable(error),
+            reason => Failure::Final(Error::Untrusted {
+                path: self.path.clone(),
+                reason,
+            }),
+        }
     }
 }
 

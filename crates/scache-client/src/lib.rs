@@ -41,6 +41,12 @@
 //! - Tried before it is trusted: its peer may have closed it a moment ago. If the first request over it fails,
 //!   connect anew. (`scached` and our `scache` drop those that were closed or were spoken to; stock does not.)
 //!
+//! # Whose cache it is
+//!
+//! Who listens at the socket gets the connections that are saved, and decides which ones are found. A path that a user
+//! has named says whom that user trusts. A program that chooses the path itself uses [`Trust::OwnOrRoot`], or
+//! [`Trust::Service`] for a directory that was made for the service ([`Client::with_trust`]).
+//!
 //! # What this crate does not do
 //!
 //! It opens no connections but those to the cache, does not know what a connection's peer expects, starts no threads,
@@ -64,6 +70,7 @@ pub use pool::{Checkout, CheckoutError, Counters, Pool, Properties};
 
 pub use scache_proto::ValueError;
 pub use scache_proto::client::ProtocolError;
+pub use scache_sys::trust::{Distrust, Trust};
 
 /// The example of the README, compiled.
 #[cfg(doctest)]

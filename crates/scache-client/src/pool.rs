@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Client, Error, Found, Save};
+use crate::{Client, Error, Found, Save, Trust};
 
 pub(crate) mod shared;
 
@@ -110,6 +110,13 @@ impl Pool {
     #[must_use]
     pub fn without_inline(mut self) -> Self {
         self.0.settings.inline = false;
+        self
+    }
+
+    /// Changes which sockets are trusted ([`Client::with_trust`]).
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.0.settings.trust = trust;
         self
     }
 

@@ -27,7 +27,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::client::{SHORTEST, TIMEOUT};
 use crate::exchange::{Answer, Exchange, Socket};
 use crate::operation::Operation;
-use crate::{Error, Found, FoundThrough, Save};
+use crate::{Error, Found, FoundThrough, Save, Trust};
 
 mod administration;
 mod pool;
@@ -80,6 +80,13 @@ impl Client {
     #[must_use]
     pub fn without_inline(mut self) -> Self {
         self.0.inline = false;
+        self
+    }
+
+    /// Changes which sockets are trusted ([`crate::Client::with_trust`]).
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.0.trust = trust;
         self
     }
 

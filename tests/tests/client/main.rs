@@ -17,3 +17,4 @@ mod pool;
 mod restarts;
 mod servers;
 mod surface;
+mod trust;

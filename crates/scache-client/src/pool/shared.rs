@@ -13,7 +13,7 @@ use scache_sys::sockets::{self, Until};
 use super::{Counters, Properties};
 use crate::client::TIMEOUT;
 use crate::exchange::LONGEST;
-use crate::{Client, Error, Found, FoundThrough};
+use crate::{Client, Error, Found, FoundThrough, Trust};
 
 /// How long the cache is left alone when it has failed, unless a pool is told otherwise.
 const REST: Duration = Duration::from_secs(1);
@@ -35,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) path: Arc<Path>,
     pub(crate) timeout: Duration,
     pub(crate) inline: bool,
+    pub(crate) trust: Trust,
     pub(crate) rest: Duration,
     pub(crate) tell: Option<Tell>,
 }
@@ -68,7 +69,9 @@ pub(crate) enum Judged<C> {
 
 impl From<&Settings> for Client {
     fn from(settings: &Settings) -> Self {
-        let client = Self::new(&settings.path).with_timeout(settings.timeout);
+        let client = Self::new(&settings.path)
+            .with_timeout(settings.timeout)
+            .with_trust(settings.trust);
         if settings.inline {
             client
         } else {
@@ -84,6 +87,7 @@ impl<T> Shared<T> {
                 path: path.into(),
                 timeout: TIMEOUT,
                 inline: true,
+                trust: Trust::Named,
                 rest: REST,
                 tell: None,
             },
@@ -177,7 +181,10 @@ impl<T> Shared<T> {
         count(&self.state.tally.cache_errors);
         if matches!(
             error,
-            Error::Connect { .. } | Error::Unanswered(_) | Error::Protocol(_)
+            Error::Connect { .. }
+                | Error::Untrusted { .. }
+                | Error::Unanswered(_)
+                | Error::Protocol(_)
         ) {
             let until = Instant::now() + self.settings.rest.min(LONGEST);
             *self
@@ -218,6 +225,7 @@ impl<T> fmt::Debug for Shared<T> {
             .field("path", &self.settings.path)
             .field("timeout", &self.settings.timeout)
             .field("inline", &self.settings.inline)
+            .field("trust", &self.settings.trust)
             .field("rest", &self.settings.rest)
             .field("tally", &self.state.tally)
             .finish_non_exhaustive()

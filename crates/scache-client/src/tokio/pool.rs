@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Client;
 use crate::pool::shared::{Judged, Settings, Shared};
-use crate::{Checkout, CheckoutError, Counters, Error, Found};
+use crate::{Checkout, CheckoutError, Counters, Error, Found, Trust};
 
 /// Connections through the cache, or without it when it is away: [`crate::Pool`], whose calls are futures.
 ///
@@ -56,6 +56,13 @@ impl Pool {
     #[must_use]
     pub fn without_inline(mut self) -> Self {
         self.0.settings.inline = false;
+        self
+    }
+
+    /// Changes which sockets are trusted ([`crate::Client::with_trust`]).
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.0.settings.trust = trust;
         self
     }
 
@@ -162,7 +169,9 @@ impl<C: AsFd> Checkout<C, Pool> {
 
 impl From<&Settings> for Client {
     fn from(settings: &Settings) -> Self {
-        let client = Self::new(&settings.path).with_timeout(settings.timeout);
+        let client = Self::new(&settings.path)
+            .with_timeout(settings.timeout)
+            .with_trust(settings.trust);
         if settings.inline {
             client
         } else {

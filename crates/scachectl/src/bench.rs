@@ -33,7 +33,8 @@ use self::report::{Report, Setting};
 use self::tally::{Tally, explain};
 use self::worker::Work;
 use crate::failure::{Failure, Status};
-use crate::{output, socket, time};
+use crate::socket::{self, Socket};
+use crate::{output, time};
 
 /// Operations, if neither their number nor a time is given.
 const OPERATIONS: u64 = 100_000;
@@ -113,7 +114,7 @@ enum Protocol {
 
 impl Bench {
     /// Measures, and tells on standard output what came of it.
-    pub(crate) fn run(&self, path: &Path) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(&self, socket: &Socket) -> Result<ExitCode, Failure> {
         self.make_room()?;
         let stop = stop_on_signals()?;
         let clients = self.clients.get();
@@ -123,11 +124,11 @@ impl Bench {
         let destinations = or_else(self.destinations, self.endpoints);
         let endpoints = or_else(self.endpoints, self.destinations);
         let space = NameSpace::new(destinations, endpoints);
-        let wire = self.agree(path)?;
-        let mut crowd = self.connect(path, &space, wire, &stop)?;
+        let wire = self.agree(socket)?;
+        let mut crowd = self.connect(socket, &space, wire, &stop)?;
         let threads = self.threads().min(clients);
         let setting = Setting {
-            socket: path,
+            socket: &socket.path,
             wire,
             clients,
             threads,
@@ -135,11 +136,11 @@ impl Bench {
             endpoints,
             keep: self.keep.get(),
         };
-        let (tally, elapsed) = self.measure(path, &mut crowd, threads, &stop)?;
+        let (tally, elapsed) = self.measure(socket, &mut crowd, threads, &stop)?;
         drop(crowd);
         let left = tally.misses > 0 || tally.errors() > 0;
         if left {
-            sweep(path, &space, clients);
+            sweep(socket, &space, clients);
         }
         let interrupted = stop.load(Ordering::Relaxed);
         let report = Report::new(&setting, &tally, elapsed, interrupted);
@@ -183,10 +184,10 @@ impl Bench {
     }
 
     /// Finds out how the cache can be spoken to.
-    fn agree(&self, path: &Path) -> Result<Wire, Failure> {
+    fn agree(&self, socket: &Socket) -> Result<Wire, Failure> {
         let deadline = Instant::now() + self.timeout;
-        let mut link =
-            Link::connect(path, deadline).map_err(|error| socket::failure(path, &error))?;
+        let mut link = Link::connect(socket, deadline)
+            .map_err(|error| socket::failure(&socket.path, &error))?;
         // Stock warns of what it does not know, so it is only asked if that is wanted.
         if self.protocol == Protocol::Stock {
             return Ok(Wire::Stock);
@@ -198,17 +199,17 @@ impl Bench {
                 Status::Protocol,
                 format!(
                     "the cache at {} does not know inline descriptors: use --protocol stock",
-                    path.display()
+                    socket.path.display()
                 ),
             )),
-            Err(error) => Err(no_cache(path, &error)),
+            Err(error) => Err(no_cache(&socket.path, &error)),
         }
     }
 
     /// All clients, or those who were there before it was to stop.
     fn connect(
         &self,
-        path: &Path,
+        socket: &Socket,
         space: &NameSpace,
         wire: Wire,
         stop: &AtomicBool,
@@ -220,9 +221,9 @@ impl Bench {
             }
             let deadline = Instant::now() + self.timeout;
             let names = space.of_client(number);
-            match Client::connect(path, names, wire, self.keep.get(), deadline) {
+            match Client::connect(socket, names, wire, self.keep.get(), deadline) {
                 Ok(client) => crowd.push(client),
-                Err(error) if number == 0 => return Err(no_cache(path, &error)),
+                Err(error) if number == 0 => return Err(no_cache(&socket.path, &error)),
                 Err(error) => {
                     return Err(Failure::new(
                         Status::Unavailable,
@@ -241,7 +242,7 @@ impl Bench {
     /// Lets the clients do their work on some threads. What they saw, and how long it took.
     fn measure(
         &self,
-        path: &Path,
+        socket: &Socket,
         crowd: &mut [Client],
         threads: usize,
         stop: &AtomicBool,
@@ -256,7 +257,7 @@ impl Bench {
             .map(|seconds| Duration::from_secs(seconds.get().into()));
         let per_cycle = (self.keep.get() as u64).saturating_mul(2);
         let work = Work {
-            path,
+            socket,
             cycles: operations.map(|count| AtomicU64::new(count.div_ceil(per_cycle))),
             deadline: seconds.map(|seconds| began + seconds),
             timeout: self.timeout,
@@ -350,9 +351,9 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 /// Takes out what clients left that were disturbed. What cannot be taken out expires.
-fn sweep(path: &Path, space: &NameSpace, clients: usize) {
+fn sweep(socket: &Socket, space: &NameSpace, clients: usize) {
     let deadline = Instant::now() + SWEEP;
-    let Ok(mut link) = Link::connect(path, deadline) else {
+    let Ok(mut link) = Link::connect(socket, deadline) else {
         return;
     };
     for names in space.endpoints(clients) {

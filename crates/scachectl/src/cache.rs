@@ -9,7 +9,7 @@ use scache_client::administration::Page;
 use scache_client::{Client, Error};
 
 use crate::failure::{Failure, Status};
-use crate::socket;
+use crate::socket::{self, Socket};
 
 /// Longer than any cache takes that runs, and not too long for who waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,10 +23,10 @@ pub(crate) struct Cache {
 
 impl Cache {
     /// The cache that listens there. Nothing is connected yet.
-    pub(crate) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(socket: Socket) -> Self {
         Self {
-            client: Client::new(&path).with_timeout(TIMEOUT),
-            path,
+            client: socket.client().with_timeout(TIMEOUT),
+            path: socket.path,
         }
     }
 
@@ -89,6 +89,7 @@ pub(crate) fn failure(error: &Error, path: &Path) -> Failure {
     let at = path.display();
     let (status, message) = match error {
         Error::Connect { source, .. } => return socket::failure(path, source),
+        Error::Untrusted { reason, .. } => (Status::NoPermission, socket::untrusted(path, reason)),
         Error::Unanswered(source) => match source.kind() {
             ErrorKind::TimedOut => (
                 Status::Unavailable,

@@ -9,7 +9,8 @@ use crate::bench;
 use crate::connect;
 use crate::exporter::Exporter;
 use crate::failure::Failure;
-use crate::{drain, list, postfix, purge, socket, stats, top, watch};
+use crate::socket::Socket;
+use crate::{drain, list, postfix, purge, stats, top, watch};
 
 /// Look into a shared connection cache, measure it, use it, install it into Postfix.
 #[derive(Debug, Parser)]
@@ -46,10 +47,12 @@ impl Options {
     /// In one line, what to do about it.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         // The socket that was named, or else the first that is there.
-        let socket = || match self.socket {
-            Some(path) => Ok(path),
-            None => socket::find(),
+        let path = self.socket;
+        let find = |warn: &dyn Fn(&str)| match &path {
+            Some(path) => Ok(Socket::named(path.clone())),
+            None => Socket::find(warn),
         };
+        let socket = || find(&|warning| eprintln!("scachectl: {warning}"));
         match self.command {
             Command::Stats(arguments) => arguments.run(socket()?),
             Command::List(arguments) => arguments.run(socket()?),
@@ -58,7 +61,7 @@ impl Options {
             Command::Purge(arguments) => arguments.run(socket()?),
             Command::Drain(arguments) => arguments.run(socket()?),
             Command::Bench(bench) => bench.run(&socket()?),
-            Command::Connect(connect) => connect.run(socket),
+            Command::Connect(connect) => connect.run(find),
             Command::Exporter(exporter) => exporter.run(&socket()?),
             Command::Postfix(options) => options.run(),
         }

@@ -11,7 +11,6 @@ mod target;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use scache_sys::sockets::{self, Until};
 use self::program::Program;
 use self::target::{Candidate, Target};
 use crate::failure::{Failure, Status};
+use crate::socket::Socket;
 use crate::{cache, time};
 
 /// How long the cache may take to answer: it is there to save time.
@@ -92,7 +92,7 @@ impl Connect {
     /// Connects, runs the program, and puts the connection back. `socket` looks for the cache.
     pub(crate) fn run(
         &self,
-        socket: impl FnOnce() -> Result<PathBuf, Failure>,
+        socket: impl FnOnce(&dyn Fn(&str)) -> Result<Socket, Failure>,
     ) -> Result<ExitCode, Failure> {
         let candidates = self
             .target
@@ -127,14 +127,16 @@ impl Connect {
         service.unwrap_or_else(|| self.target.service()).to_owned()
     }
 
-    fn pool(&self, socket: impl FnOnce() -> Result<PathBuf, Failure>) -> Option<Pool> {
+    fn pool(&self, socket: impl FnOnce(&dyn Fn(&str)) -> Result<Socket, Failure>) -> Option<Pool> {
         if self.no_cache {
             return None;
         }
-        match socket() {
-            Ok(path) => {
+        match socket(&|warning| self.note(|| warning.to_owned())) {
+            Ok(socket) => {
                 let verbose = self.verbose;
-                let pool = Pool::new(path).with_timeout(CACHE_TIMEOUT);
+                let pool = Pool::new(socket.path)
+                    .with_timeout(CACHE_TIMEOUT)
+                    .with_trust(socket.trust);
                 Some(pool.on_error(move |error| {
                     if verbose {
                         say(&cache::with_source(error));

@@ -1,6 +1,5 @@
 //! `scachectl drain`: lets the cache run empty, before it is stopped or looked into.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use scache_client::Client;
 use crate::cache::Cache;
 use crate::failure::{Failure, Status};
 use crate::output::{Output, Stop, finish};
+use crate::socket::Socket;
 
 /// Keep nothing new.
 ///
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Arguments {
-    pub(crate) fn run(&self, socket: PathBuf) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(&self, socket: Socket) -> Result<ExitCode, Failure> {
         finish(self.drain(Cache::new(socket)))
     }
 

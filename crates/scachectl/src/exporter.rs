@@ -12,7 +12,6 @@ mod status;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -20,6 +19,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
 
 use crate::failure::{Failure, Status};
+use crate::socket::Socket;
 
 use self::http::Site;
 use self::source::Source;
@@ -48,7 +48,7 @@ impl Exporter {
     ///
     /// # Errors
     /// If it cannot listen.
-    pub(crate) fn run(&self, socket: &Path) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(&self, socket: &Socket) -> Result<ExitCode, Failure> {
         let listener = TcpListener::bind(self.listen).map_err(|error| self.no_listener(&error))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -58,7 +58,7 @@ impl Exporter {
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn serve(&self, listener: TcpListener, socket: &Path) -> Result<(), Failure> {
+    async fn serve(&self, listener: TcpListener, socket: &Socket) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
         listener.set_nonblocking(true).map_err(system)?;
@@ -67,7 +67,7 @@ impl Exporter {
         let address = listener.local_addr().map_err(system)?;
         eprintln!(
             "scachectl: serving {} on http://{address}/ and http://{address}/metrics",
-            socket.display()
+            socket.path.display()
         );
         let site = Site::new(Source::new(socket), usize::from(self.destinations), address);
         tokio::task::spawn_local(site.serve(listener));

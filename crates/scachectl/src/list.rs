@@ -6,7 +6,6 @@
 mod entry;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -16,6 +15,7 @@ use crate::cache::Cache;
 use crate::failure::{Failure, Status};
 use crate::labels::Typed;
 use crate::output::{Output, Stop, finish};
+use crate::socket::Socket;
 
 use entry::Listed;
 
@@ -83,7 +83,7 @@ pub(crate) enum Sort {
 }
 
 impl Arguments {
-    pub(crate) fn run(&self, socket: PathBuf) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(&self, socket: Socket) -> Result<ExitCode, Failure> {
         let cache = Cache::new(socket);
         finish(match self.kind {
             Kind::Connections => self.list::<ConnectionEntry>(cache, self.sort),

@@ -1,6 +1,5 @@
 //! `scachectl purge`: lets go of what is cached under some names.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use scache_client::administration::{Label, Names, Property, Purged};
@@ -11,6 +10,7 @@ use crate::failure::{Failure, Status};
 use crate::figures::number;
 use crate::labels::Typed;
 use crate::output::{Output, finish};
+use crate::socket::Socket;
 
 /// Let go of what is cached under some names, with a goodbye.
 ///
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    pub(crate) fn run(&self, socket: PathBuf) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(&self, socket: Socket) -> Result<ExitCode, Failure> {
         let mut cache = Cache::new(socket);
         let purged = match (&self.label, &self.prefix, &self.destination) {
             (Some(label), ..) => {

@@ -1,34 +1,127 @@
-//! Where the cache listens, if nobody says so.
+//! The socket of the cache: the one that the user named, or else the one that is found, if it can be trusted.
 
 use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
+
+use scache_client::{Client, Distrust, Trust};
+use scache_sys::sockets::Name;
 
 use crate::failure::{Failure, Status};
 
-/// The socket of a scached of this user or of the system if there is one, else that of Postfix.
-pub(crate) fn find() -> Result<PathBuf, Failure> {
-    let candidates = of_scached().into_iter().chain(of_postfix());
-    let mut tried = Vec::new();
-    for path in candidates {
-        match path.try_exists() {
-            // Whether one may look is found out by connecting.
-            Ok(true) | Err(_) => return Ok(path),
-            Ok(false) => tried.push(path.display().to_string()),
+/// The socket of a cache, and whose it may be.
+#[derive(Clone, Debug)]
+pub(crate) struct Socket {
+    pub(crate) path: PathBuf,
+    pub(crate) trust: Trust,
+}
+
+impl Socket {
+    /// The socket that the user named, whoever listens there.
+    pub(crate) fn named(path: PathBuf) -> Self {
+        let trust = Trust::Named;
+        Self { path, trust }
+    }
+
+    /// Looks for the socket of a scached of this user or of the system, then for that of Postfix.
+    ///
+    /// A socket that another user may have put there is passed over, and `warn` is told.
+    ///
+    /// # Errors
+    /// If there is none, with the places where it was looked for.
+    pub(crate) fn find(mut warn: impl FnMut(&str)) -> Result<Self, Failure> {
+        let candidates = of_scached().into_iter().chain(of_postfix());
+        let mut tried = Vec::new();
+        for socket in candidates {
+            let shown = socket.path.display().to_string();
+            match socket.path.try_exists() {
+                // Whether this user may use it is found out by connecting.
+                Ok(true) | Err(_) => match socket.trust.check_directory(&socket.path) {
+                    Ok(()) | Err(Distrust::Unknown(_)) => return Ok(socket),
+                    Err(distrust) => {
+                        warn(&untrusted(&socket.path, &distrust));
+                        tried.push(format!("{shown}: not used, {distrust}"));
+                    }
+                },
+                Ok(false) => tried.push(shown),
+            }
+        }
+        Err(Failure::new(
+            Status::Unavailable,
+            format!(
+                "no connection cache found (looked for {}): start scached or Postfix, or name its socket with --socket",
+                tried.join(", ")
+            ),
+        ))
+    }
+
+    /// A client of the cache there. Nothing is connected yet.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(&self.path).with_trust(self.trust)
+    }
+
+    /// Connects, if the socket can be trusted.
+    ///
+    /// # Errors
+    /// As [`connect`]; with a [`Distrust`] in it if the socket cannot be trusted.
+    pub(crate) fn connect(&self, deadline: Instant) -> io::Result<OwnedFd> {
+        let trust = self.trust;
+        trust.check_directory(&self.path).map_err(as_io_error)?;
+        let connection = connect(&self.path, deadline)?;
+        trust
+            .check_listener(&self.path, connection.as_fd())
+            .map_err(as_io_error)?;
+        Ok(connection)
+    }
+}
+
+/// Connects to the socket at `path`. If too many connections wait there to be accepted, it tries again until
+/// `deadline`: connect(2) would wait for as long as the listener likes. The socket is non-blocking.
+///
+/// # Errors
+/// What connect(2) says; `TimedOut`.
+pub(crate) fn connect(path: &Path, deadline: Instant) -> io::Result<OwnedFd> {
+    let name = Name::of_path(path)?;
+    loop {
+        match name.connect() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                if Instant::now() >= deadline {
+                    return Err(ErrorKind::TimedOut.into());
+                }
+                std::thread::sleep(PAUSE);
+            }
+            result => return result,
         }
     }
-    Err(Failure::new(
-        Status::Unavailable,
-        format!(
-            "no connection cache found (looked for {}): start scached or Postfix, or name its socket with --socket",
-            tried.join(", ")
-        ),
-    ))
+}
+
+/// The pause between two attempts when too many wait to be accepted.
+const PAUSE: Duration = Duration::from_millis(1);
+
+fn as_io_error(distrust: Distrust) -> io::Error {
+    match distrust {
+        Distrust::Unknown(error) => error,
+        distrust => io::Error::new(ErrorKind::PermissionDenied, distrust),
+    }
+}
+
+/// Why a socket is not used, and what to do.
+pub(crate) fn untrusted(path: &Path, distrust: &Distrust) -> String {
+    format!(
+        "not using {}, which may be another user's ({distrust}): remove it, or name it with --socket if it is meant",
+        path.display()
+    )
 }
 
 /// Why the socket at `path` cannot be used, by what connect(2) said, and what to do.
 pub(crate) fn failure(path: &Path, error: &io::Error) -> Failure {
+    let distrust = error.get_ref().and_then(|source| source.downcast_ref());
+    if let Some(distrust) = distrust {
+        return Failure::new(Status::NoPermission, untrusted(path, distrust));
+    }
     let at = path.display();
     let is_socket = path
         .metadata()
@@ -65,25 +158,33 @@ pub(crate) fn failure(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// Where a scached listens that was not told where: the same places in the same order as its `--socket`.
-fn of_scached() -> Vec<PathBuf> {
+fn of_scached() -> Vec<Socket> {
     let user = rustix::process::geteuid().as_raw();
     let runtime = std::env::var_os("XDG_RUNTIME_DIR")
         .filter(|directory| !directory.is_empty())
         .map(|directory| Path::new(&directory).join("scache.sock"));
     let temporary = std::env::temp_dir().join(format!("scache-{user}/scache.sock"));
+    let socket = |path, trust| Socket { path, trust };
     runtime
+        .map(|path| socket(path, Trust::OwnOrRoot))
         .into_iter()
-        .chain([PathBuf::from("/run/scache/scache.sock"), temporary])
+        .chain([
+            socket(PathBuf::from("/run/scache/scache.sock"), Trust::Service),
+            socket(temporary, Trust::OwnOrRoot),
+        ])
         .collect()
 }
 
-/// Where Postfix's scache listens, if Postfix is installed.
-fn of_postfix() -> Option<PathBuf> {
+/// Where Postfix's scache listens, if Postfix is installed. Its directory belongs to Postfix's user.
+fn of_postfix() -> Option<Socket> {
     let output = Command::new("postconf")
         .args(["-h", "queue_directory"])
         .output()
         .ok()
         .filter(|output| output.status.success())?;
     let directory = String::from_utf8(output.stdout).ok()?;
-    Some(Path::new(directory.trim_end()).join("private/scache"))
+    Some(Socket {
+        path: Path::new(directory.trim_end()).join("private/scache"),
+        trust: Trust::Service,
+    })
 }

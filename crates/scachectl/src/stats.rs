@@ -1,6 +1,6 @@
 //! `scachectl stats`: what a cache counts, as a table or as JSON.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::figures::{number, per_cent, time};
 use crate::labels::printable;
 use crate::output::{Output, Stop, finish};
+use crate::socket::Socket;
 
 /// What the cache has counted since it started.
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    pub(crate) fn run(&self, socket: PathBuf) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(&self, socket: Socket) -> Result<ExitCode, Failure> {
         let mut cache = Cache::new(socket);
         let stats = cache.ask(scache_client::Client::stats)?;
         finish(self.write(&stats, cache.path()))

@@ -12,7 +12,6 @@ mod terminal;
 mod tests;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use scache_client::Client;
 use crate::cache::Cache;
 use crate::failure::{Failure, Status};
 use crate::figures::typed_time;
+use crate::socket::Socket;
 
 use feed::Feed;
 use keys::Outcome;
@@ -42,7 +42,7 @@ const SMALLEST: (u16, u16) = (72, 20);
 const INTERVALS: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(10)];
 
 impl Arguments {
-    pub(crate) fn run(&self, socket: PathBuf) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(&self, socket: Socket) -> Result<ExitCode, Failure> {
         if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
             return Err(Failure::new(
                 Status::Usage,

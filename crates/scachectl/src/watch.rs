@@ -1,6 +1,5 @@
 //! `scachectl watch`: what happens in a cache, a line for each event.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
@@ -16,6 +15,7 @@ use crate::failure::Failure;
 use crate::figures::typed_time;
 use crate::labels::{self, Typed, printable, shown};
 use crate::output::{Output, Stop, finish};
+use crate::socket::Socket;
 
 /// What happens in the cache from now on, until it is interrupted.
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Arguments {
-    pub(crate) fn run(&self, socket: PathBuf) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(&self, socket: Socket) -> Result<ExitCode, Failure> {
         finish(self.watch(Cache::new(socket)))
     }
 

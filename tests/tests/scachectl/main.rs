@@ -19,5 +19,6 @@ mod postfix;
 mod schemas;
 #[cfg(feature = "system")]
 mod top;
+mod trust;
 mod watch;
 mod wrong;

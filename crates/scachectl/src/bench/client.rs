@@ -3,7 +3,6 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use scache_proto::client::Outcome;
@@ -13,6 +12,7 @@ use scache_sys::sockets::{self, Until};
 use super::link::{Link, Written};
 use super::names::{Names, Wire};
 use super::tally::{Kind, Tally};
+use crate::socket::Socket;
 
 /// How long a client that lost the cache may take to find it again.
 const RECONNECT: Duration = Duration::from_secs(1);
@@ -66,14 +66,14 @@ impl Client {
     /// # Errors
     /// As [`Link::connect`] and [`Link::ask`].
     pub(super) fn connect(
-        path: &Path,
+        socket: &Socket,
         names: Names,
         wire: Wire,
         keep: usize,
         deadline: Instant,
     ) -> io::Result<Self> {
         let mut near = Vec::with_capacity(keep);
-        let link = greet(path, &names, wire, &mut near, deadline)?;
+        let link = greet(socket, &names, wire, &mut near, deadline)?;
         let mut client = Self {
             link,
             names,
@@ -96,26 +96,26 @@ impl Client {
     /// Begins, or ends at once if there is nothing to do.
     pub(super) fn begin(
         &mut self,
-        path: &Path,
+        socket: &Socket,
         claim: &dyn Fn() -> bool,
         tally: &mut Tally,
     ) -> Turn {
         match self.next(claim, tally) {
             Ok(turn) => turn,
-            Err(error) => self.failed(&error, path, claim, tally),
+            Err(error) => self.failed(&error, socket, claim, tally),
         }
     }
 
     /// Goes on when something can be read or written. `claim` says whether there is another cycle to be done.
     pub(super) fn turn(
         &mut self,
-        path: &Path,
+        socket: &Socket,
         claim: &dyn Fn() -> bool,
         tally: &mut Tally,
     ) -> Turn {
         match self.go_on(claim, tally) {
             Ok(turn) => turn,
-            Err(error) => self.failed(&error, path, claim, tally),
+            Err(error) => self.failed(&error, socket, claim, tally),
         }
     }
 
@@ -128,7 +128,7 @@ impl Client {
     pub(super) fn failed(
         &mut self,
         error: &io::Error,
-        path: &Path,
+        socket: &Socket,
         claim: &dyn Fn() -> bool,
         tally: &mut Tally,
     ) -> Turn {
@@ -145,7 +145,7 @@ impl Client {
         }
         let deadline = Instant::now() + RECONNECT;
         let again =
-            greet(path, &self.names, self.wire, &mut self.near, deadline).and_then(|link| {
+            greet(socket, &self.names, self.wire, &mut self.near, deadline).and_then(|link| {
                 self.link = link;
                 self.next(claim, tally)
             });
@@ -291,13 +291,13 @@ impl AsFd for Client {
 
 /// Connects and has a first answer.
 fn greet(
-    path: &Path,
+    socket: &Socket,
     names: &Names,
     wire: Wire,
     near: &mut Vec<OwnedFd>,
     deadline: Instant,
 ) -> io::Result<Link> {
-    let mut link = Link::connect(path, deadline)?;
+    let mut link = Link::connect(socket, deadline)?;
     let request = match wire {
         Wire::Inline => Request::Inline,
         // Stock warns of what it does not know.

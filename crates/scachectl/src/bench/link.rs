@@ -2,20 +2,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use scache_proto::Request;
 use scache_proto::client::{Outcome, Session};
 use scache_sys::descriptors::Descriptor;
 use scache_sys::passing::{self, Wait};
-use scache_sys::sockets::{self, Name, Until};
+use scache_sys::sockets::{self, Until};
+
+use crate::socket::Socket;
 
 /// Room for one read: a reply is some hundred bytes.
 const READ_BYTES: usize = 4096;
-
-/// The pause when too many wait to be accepted.
-const PAUSE: Duration = Duration::from_millis(1);
 
 pub(super) struct Link {
     socket: OwnedFd,
@@ -34,25 +32,12 @@ impl Link {
     /// Connects, and waits until `deadline` for room in the queue of those who are to be accepted.
     ///
     /// # Errors
-    /// What connect(2) says; `TimedOut`.
-    pub(super) fn connect(path: &Path, deadline: Instant) -> io::Result<Self> {
-        let name = Name::of_path(path)?;
-        loop {
-            match name.connect() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if Instant::now() >= deadline {
-                        return Err(io::ErrorKind::TimedOut.into());
-                    }
-                    std::thread::sleep(PAUSE);
-                }
-                result => {
-                    return Ok(Self {
-                        socket: result?,
-                        session: Session::default(),
-                    });
-                }
-            }
-        }
+    /// What connect(2) says; `TimedOut`; that the socket cannot be trusted.
+    pub(super) fn connect(socket: &Socket, deadline: Instant) -> io::Result<Self> {
+        Ok(Self {
+            socket: socket.connect(deadline)?,
+            session: Session::default(),
+        })
     }
 
     pub(super) fn start(&mut self, request: &Request<'_>) {

@@ -3,7 +3,6 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use rustix::io::Errno;
 use super::client::{Client, Turn};
 use super::link::Written;
 use super::tally::{Kind, Tally};
+use crate::socket::Socket;
 
 /// How often clients are looked at that wait for long, and the end of time.
 const LOOK: Duration = Duration::from_millis(100);
@@ -28,7 +28,7 @@ const EVENTS: usize = 64;
 
 /// What all threads share.
 pub(super) struct Work<'a> {
-    pub(super) path: &'a Path,
+    pub(super) socket: &'a Socket,
     /// Cycles that nobody has begun; `None`: as many as there is time for.
     pub(super) cycles: Option<AtomicU64>,
     pub(super) deadline: Option<Instant>,
@@ -71,7 +71,7 @@ pub(super) fn run(clients: &mut [Client], work: &Work<'_>, tally: &mut Tally) ->
     };
     for (place, client) in clients.iter_mut().enumerate() {
         crowd.add(place, client)?;
-        let turn = client.begin(work.path, &claim, tally);
+        let turn = client.begin(work.socket, &claim, tally);
         crowd.settle(place, client, turn)?;
     }
     let mut events = [MaybeUninit::uninit(); EVENTS];
@@ -88,7 +88,7 @@ pub(super) fn run(clients: &mut [Client], work: &Work<'_>, tally: &mut Tally) ->
             if let Some(client) = clients.get_mut(place)
                 && crowd.active[place]
             {
-                let turn = client.turn(work.path, &claim, tally);
+                let turn = client.turn(work.socket, &claim, tally);
                 crowd.settle(place, client, turn)?;
             }
         }
@@ -104,7 +104,7 @@ pub(super) fn run(clients: &mut [Client], work: &Work<'_>, tally: &mut Tally) ->
         for (place, client) in clients.iter_mut().enumerate() {
             if crowd.active[place] && client.is_overdue(now, work.timeout) {
                 let late = io::ErrorKind::TimedOut.into();
-                let turn = client.failed(&late, work.path, &claim, tally);
+                let turn = client.failed(&late, work.socket, &claim, tally);
                 crowd.settle(place, client, turn)?;
             }
             if missed {

@@ -7,9 +7,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, Status};
+use crate::socket;
 
 /// What the user wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +100,11 @@ impl Candidate {
     pub(super) fn connect(&self, timeout: Duration) -> io::Result<OwnedFd> {
         match &self.address {
             Address::Tcp(address) => Ok(TcpStream::connect_timeout(address, timeout)?.into()),
-            Address::Unix(path) => Ok(UnixStream::connect(path)?.into()),
+            Address::Unix(path) => {
+                let stream = UnixStream::from(socket::connect(path, Instant::now() + timeout)?);
+                stream.set_nonblocking(false)?;
+                Ok(stream.into())
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use scache_client::tokio::Client;
 use super::history::{History, Sample};
 use crate::cache;
 use crate::events::Cursor;
+use crate::socket::Socket;
 
 /// Who comes within this time of another one gets what that one got.
 const SHARED: Duration = Duration::from_millis(200);
@@ -71,10 +72,12 @@ pub(super) struct Event {
 
 impl Source {
     /// The cache that listens there, or will.
-    pub(super) fn new(socket: &Path) -> Self {
+    pub(super) fn new(socket: &Socket) -> Self {
         Self {
-            client: Client::new(socket).with_timeout(TIMEOUT),
-            socket: socket.to_owned(),
+            client: Client::new(&socket.path)
+                .with_timeout(TIMEOUT)
+                .with_trust(socket.trust),
+            socket: socket.path.clone(),
             started: now(),
             read: None,
             history: History::default(),

@@ -13,6 +13,7 @@ use scache_proto::{Descriptors, Request};
 use super::entry::Entry;
 use super::instance::Instance;
 use super::serving::{self, Process, Service};
+use crate::socket;
 
 /// How long one attempt may take: a process that ends may leave it unanswered.
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -58,9 +59,16 @@ impl fmt::Display for Server {
 /// # Errors
 /// Nobody is there, or nobody that speaks the protocol, or not in time.
 pub(super) fn ask(socket: &Path, within: Duration) -> io::Result<(Heard, UnixStream)> {
-    let stream = UnixStream::connect(socket)?;
+    let stream = connect(socket, within)?;
     let heard = ask_over(&stream, within)?;
     Ok((heard, stream))
+}
+
+/// Connects, and waits no longer than this if the listener does not accept.
+fn connect(socket: &Path, within: Duration) -> io::Result<UnixStream> {
+    let stream = UnixStream::from(socket::connect(socket, Instant::now() + within)?);
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
 /// Looks who serves an instance, and by which process. Stock's scache logs a warning when it is asked for something
@@ -74,7 +82,7 @@ pub(super) fn look(
     master: Option<u32>,
     within: Duration,
 ) -> io::Result<(Heard, Service)> {
-    let stream = UnixStream::connect(instance.socket(entry))?;
+    let stream = connect(&instance.socket(entry), within)?;
     let find = || {
         master.map_or(Service::Hidden, |master| {
             serving::find(master, &instance.service)
@@ -215,7 +223,8 @@ impl Expected<'_> {
     pub(super) fn wait_for_nobody(&self, within: Duration) -> Result<(), String> {
         let socket = self.instance.socket(self.entry);
         let began = Instant::now();
-        while UnixStream::connect(&socket).is_ok() {
+        let is_full = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        while connect(&socket, PAUSE).map_or_else(|error| is_full(&error), |_| true) {
             if began.elapsed() >= within {
                 return Err(format!("{} is still listened at", socket.display()));
             }

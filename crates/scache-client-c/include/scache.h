@@ -7,8 +7,11 @@
  * program's choice. A property comes back with what it was saved with. Names and properties are strings of at most
  * 65536 bytes.
  *
- * A handle may be used by one thread at a time; each thread or process makes its own. It connects when it is first
- * used, and again when the cache was restarted: a request is repeated as long as no connection was given away.
+ * A handle may be used by one thread at a time. It connects when it is first used, and again when the cache was
+ * restarted or has closed an idle connection to it: a request is repeated as long as no connection was given away.
+ *
+ * After fork(2) a handle may be used by the parent, by the child, or by both: each process connects to the cache for
+ * itself. No other thread may be in a call with that handle at the fork.
  *
  * SPDX-License-Identifier: IPL-1.0 OR EPL-2.0
  */

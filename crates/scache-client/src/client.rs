@@ -35,6 +35,15 @@ pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
 /// [`Error::Connect`] at once, unless somebody did before this request: then half a second is given to a restart.
 ///
 /// A connection is never sent twice. When the server goes while one is on its way the answer is [`Error::Lost`].
+///
+/// The server may close a connection to it that is idle, to make room for other clients. That is a server going away
+/// as any other.
+///
+/// # After fork(2)
+///
+/// A client may be used by parent and child: the one that did not connect closes its copy of the connection to the
+/// cache and makes its own. A request must not be under way in another thread at the fork: that thread does not exist
+/// in the child, whose copy of the connection then stays open until the child ends or executes a program.
 #[derive(Debug)]
 pub struct Client(Exchange<Blocking>);
 
@@ -179,6 +188,11 @@ struct Blocking(OwnedFd);
 impl Socket for Blocking {
     fn new(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self(socket))
+    }
+
+    fn abandon(self) {
+        // Closing this process's descriptor is all that happens: the parent has its own.
+        drop(self);
     }
 
     async fn send(

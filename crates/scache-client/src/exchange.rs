@@ -11,6 +11,7 @@ use scache_proto::attr::Attributes;
 use scache_proto::client::{Outcome, Session};
 use scache_proto::{Descriptors, Label, Property, Request, Status, Ttl, request::Labels};
 use scache_sys::descriptors::Descriptor;
+use scache_sys::generation::Generation;
 use scache_sys::sockets::Name;
 use scache_sys::trust::{Distrust, Trust};
 
@@ -33,6 +34,9 @@ const READ_BYTES: usize = 4096;
 /// A connected UNIX socket, not blocking, and how to wait for it.
 pub(crate) trait Socket: Sized {
     fn new(socket: OwnedFd) -> io::Result<Self>;
+
+    /// Drops a socket that this process inherited from another one, which may still use it, without any effect there.
+    fn abandon(self);
 
     /// Writes some of the bytes, with a descriptor on the first if one is given. On an error nothing went.
     async fn send(
@@ -70,7 +74,7 @@ pub(crate) enum Answer {
 
 /// A client without its public face.
 #[derive(Debug)]
-pub(crate) struct Exchange<S> {
+pub(crate) struct Exchange<S: Socket> {
     pub(crate) path: PathBuf,
     pub(crate) timeout: Duration,
     pub(crate) inline: bool,
@@ -85,6 +89,8 @@ pub(crate) struct Exchange<S> {
 struct Link<S> {
     socket: S,
     session: Session<Descriptor>,
+    /// The process that connected. A child has a copy of the socket, and must not use it.
+    generation: Generation,
 }
 
 /// How a try failed.
@@ -152,6 +158,7 @@ impl<S: Socket> Exchange<S> {
         connection: Option<BorrowedFd<'_>>,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
+        self.abandon_inherited();
         let mut link = match self.link.take() {
             Some(link) => link,
             None => self.connect(deadline).await?,
@@ -184,12 +191,21 @@ impl<S: Socket> Exchange<S> {
         let mut link = Link {
             socket: S::new(socket).map_err(Failure::Unreachable)?,
             session: Session::default(),
+            generation: Generation::current(),
         };
         if self.inline {
             // A stock server refuses, and the session goes on as it was.
             link.request(&Request::Inline, None, deadline).await?;
         }
         Ok(link)
+    }
+
+    /// Lets go of a connection that a parent of this process made: requests over it would mix with the parent's.
+    fn abandon_inherited(&mut self) {
+        let current = Generation::current();
+        if let Some(link) = self.link.take_if(|link| link.generation != current) {
+            link.socket.abandon();
+        }
     }
 
     fn untrusted(&self, reason: Distrust) -> Failure {
@@ -200,6 +216,12 @@ impl<S: Socket> Exchange<S> {
                 reason,
             }),
         }
+    }
+}
+
+impl<S: Socket> Drop for Exchange<S> {
+    fn drop(&mut self) {
+        self.abandon_inherited();
     }
 }
 

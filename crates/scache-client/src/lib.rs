@@ -47,6 +47,13 @@
 //! has named says whom that user trusts. A program that chooses the path itself uses [`Trust::OwnOrRoot`], or
 //! [`Trust::Service`] for a directory that was made for the service ([`Client::with_trust`]).
 //!
+//! # After fork(2)
+//!
+//! Clients and pools may be used in a child process, in the parent, or in both: each process connects to the cache for
+//! itself. A [`Checkout`] belongs to the process that made it. The other one has a copy of its descriptor, which
+//! [`Checkout::release`] closes there without putting the connection back, as dropping it does: what is cached must have
+//! no other user. What tokio adds to that is said in the module `tokio`.
+//!
 //! # What this crate does not do
 //!
 //! It opens no connections but those to the cache, does not know what a connection's peer expects, starts no threads,

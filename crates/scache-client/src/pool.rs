@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use scache_sys::generation::Generation;
+
 use crate::{Client, Error, Found, Save, Trust};
 
 pub(crate) mod shared;
@@ -50,6 +52,8 @@ pub struct Checkout<C, P = Pool> {
     endpoint: Box<[u8]>,
     reused: Option<Properties>,
     pool: P,
+    /// The process that it belongs to: the child of one has a copy.
+    generation: Generation,
 }
 
 /// What was saved with a connection that is used again.
@@ -224,6 +228,8 @@ impl<C: AsFd> Checkout<C> {
     /// Puts the connection back for the next one, for `ttl` at most, without properties. Says whether the cache
     /// has it; if not it is closed.
     ///
+    /// In a child of the process that checked it out only the child's copy is closed.
+    ///
     /// Only a session that is clean may be put back: every reply read, nothing under way, no state that the next one
     /// does not expect.
     pub fn release(self, ttl: Duration) -> bool {
@@ -232,6 +238,9 @@ impl<C: AsFd> Checkout<C> {
 
     /// Likewise, with what the next one is to know of the destination and of the connection ([`Properties`]).
     pub fn release_with(self, ttl: Duration, destination: &[u8], connection: &[u8]) -> bool {
+        if !self.is_own() {
+            return false;
+        }
         let Some(mut client) = self.pool().0.client() else {
             return false;
         };
@@ -256,7 +265,13 @@ impl<C, P> Checkout<C, P> {
             endpoint,
             reused,
             pool,
+            generation: Generation::current(),
         }
+    }
+
+    /// Whether this process, rather than a parent of it, checked the connection out.
+    pub(crate) fn is_own(&self) -> bool {
+        self.generation == Generation::current()
     }
 
     /// What was saved with the connection, if it comes from the cache; `None` if it was made for this checkout.

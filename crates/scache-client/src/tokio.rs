@@ -12,6 +12,12 @@
 //! - `save_*`: the connection may be in the cache or not, as with [`Error::Lost`]. The caller
 //!   still holds it and **must close it without using it**. [`Checkout::release`](crate::Checkout) takes
 //!   it along, so that this cannot go wrong.
+//!
+//! # After fork(2)
+//!
+//! tokio's runtimes do not work in a child process, and what the child does with one disturbs the parent, since both
+//! share its epoll instance. A child that needs a runtime makes a new one. A client or pool from before the fork may be
+//! used on that: it connects anew. The connection that it had stays open in the child until that ends, unused.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -214,6 +220,12 @@ struct Waiting(UnixStream);
 impl Socket for Waiting {
     fn new(socket: OwnedFd) -> io::Result<Self> {
         Ok(Self(UnixStream::from_std(socket.into())?))
+    }
+
+    fn abandon(self) {
+        // Dropping it would take the parent's socket out of the epoll instance that both processes share. The
+        // descriptor is open until this process ends.
+        std::mem::forget(self);
     }
 
     async fn send(

@@ -67,7 +67,7 @@ fn compile(directory: &TempDir, name: &str, library: Library) -> PathBuf {
                 symlink(built("libscache.so"), &installed).expect("a link");
             }
             let rpath = format!("-Wl,-rpath,{}", directory.path().display());
-            compiler.arg(&installed).arg(rpath)
+            compiler.arg(&installed).arg(rpath).arg("-lpthread")
         }
     };
     run(&mut compiler);
@@ -92,6 +92,17 @@ fn each_function_does_what_the_header_says() {
             let server = Server::start(kind);
             assert_eq!(run(Command::new(&program).arg(server.path())), "");
         }
+    }
+}
+
+#[test]
+fn parent_and_children_use_one_handle() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let program = compile(&directory, "forked", Library::Shared);
+    for kind in KINDS {
+        println!("{kind:?}");
+        let server = Server::start(kind);
+        assert_eq!(run(Command::new(&program).arg(server.path())), "");
     }
 }
 

@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use scache_sys::generation::Generation;
 use scache_sys::sockets::{self, Until};
 
 use super::{Counters, Properties};
@@ -24,7 +25,7 @@ const IDLE_CLIENTS: usize = 16;
 /// What the clones of a pool share, blocking or not.
 pub(crate) struct Shared<T> {
     pub(crate) settings: Settings,
-    pub(crate) state: Arc<State<T>>,
+    state: Arc<State<T>>,
 }
 
 /// Who is told of errors.
@@ -40,8 +41,13 @@ pub(crate) struct Settings {
     pub(crate) tell: Option<Tell>,
 }
 
-/// `T` is a client.
-pub(crate) struct State<T> {
+/// What one process knows. `T` is a client.
+struct State<T> {
+    /// The process. A child inherits this in whatever state it is, locks held by threads that it does not have
+    /// included, so it never touches the rest.
+    generation: Generation,
+    /// What a child knows instead.
+    child: OnceLock<Box<State<T>>>,
     idle: Mutex<Vec<T>>,
     /// Until then the cache is left alone.
     rest: Mutex<Option<Instant>>,
@@ -91,12 +97,18 @@ impl<T> Shared<T> {
                 rest: REST,
                 tell: None,
             },
-            state: Arc::new(State {
-                idle: Mutex::new(Vec::new()),
-                rest: Mutex::new(None),
-                tally: Tally::default(),
-            }),
+            state: Arc::new(State::new()),
         }
+    }
+
+    /// The state of this process.
+    fn state(&self) -> &State<T> {
+        let current = Generation::current();
+        let mut state = &*self.state;
+        while state.generation != current {
+            state = state.child.get_or_init(|| Box::new(State::new()));
+        }
+        state
     }
 
     /// A client, unless the cache is left alone.
@@ -104,21 +116,18 @@ impl<T> Shared<T> {
     where
         T: for<'s> From<&'s Settings>,
     {
-        let rest = *self
-            .state
-            .rest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
+        let rest = *state.rest.lock().unwrap_or_else(PoisonError::into_inner);
         if rest.is_some_and(|until| Instant::now() < until) {
-            count(&self.state.tally.unasked);
+            count(&state.tally.unasked);
             return None;
         }
-        let idle = self.idle().pop();
+        let idle = state.idle().pop();
         Some(idle.unwrap_or_else(|| T::from(&self.settings)))
     }
 
     pub(crate) fn put_back(&self, client: T) {
-        let mut idle = self.idle();
+        let mut idle = self.state().idle();
         if idle.len() < IDLE_CLIENTS {
             idle.push(client);
         }
@@ -130,7 +139,7 @@ impl<T> Shared<T> {
         found: Result<Option<FoundThrough>, Error>,
         make: impl FnOnce(Found) -> io::Result<C>,
     ) -> Judged<C> {
-        let tally = &self.state.tally;
+        let tally = &self.state().tally;
         match found {
             Ok(Some(FoundThrough {
                 found,
@@ -167,7 +176,7 @@ impl<T> Shared<T> {
     pub(crate) fn note(&self, saved: Result<(), Error>) -> bool {
         match saved {
             Ok(()) => {
-                count(&self.state.tally.saved);
+                count(&self.state().tally.saved);
                 true
             }
             Err(error) => {
@@ -178,7 +187,8 @@ impl<T> Shared<T> {
     }
 
     fn failed(&self, error: &Error) {
-        count(&self.state.tally.cache_errors);
+        let state = self.state();
+        count(&state.tally.cache_errors);
         if matches!(
             error,
             Error::Connect { .. }
@@ -187,11 +197,7 @@ impl<T> Shared<T> {
                 | Error::Protocol(_)
         ) {
             let until = Instant::now() + self.settings.rest.min(LONGEST);
-            *self
-                .state
-                .rest
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(until);
+            *state.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
         }
         if let Some(tell) = &self.settings.tell {
             tell(error);
@@ -199,14 +205,23 @@ impl<T> Shared<T> {
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.state.tally.counters()
+        self.state().tally.counters()
+    }
+}
+
+impl<T> State<T> {
+    fn new() -> Self {
+        Self {
+            generation: Generation::current(),
+            child: OnceLock::new(),
+            idle: Mutex::new(Vec::new()),
+            rest: Mutex::new(None),
+            tally: Tally::default(),
+        }
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<T>> {
-        self.state
-            .idle
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -227,7 +242,7 @@ impl<T> fmt::Debug for Shared<T> {
             .field("inline", &self.settings.inline)
             .field("trust", &self.settings.trust)
             .field("rest", &self.settings.rest)
-            .field("tally", &self.state.tally)
+            .field("tally", &self.state().tally)
             .finish_non_exhaustive()
     }
 }

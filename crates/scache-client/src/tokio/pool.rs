@@ -157,6 +157,9 @@ impl<C: AsFd> Checkout<C, Pool> {
     /// Likewise, with what the next one is to know of the destination and of the connection
     /// ([`Properties`](crate::Properties)).
     pub async fn release_with(self, ttl: Duration, destination: &[u8], connection: &[u8]) -> bool {
+        if !self.is_own() {
+            return false;
+        }
         let Some(mut client) = self.pool().0.client() else {
             return false;
         };

@@ -8,6 +8,7 @@ pub mod descriptors;
 pub mod generation;
 pub mod local_time;
 pub mod passing;
+pub mod places;
 pub mod privileges;
 pub mod processes;
 pub mod sockets;

@@ -6,8 +6,10 @@
  * Says what is wrong, if anything, and ends with 1 then.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "scache.h"
@@ -85,6 +87,7 @@ int main(int argc, char **argv)
 {
     scache *cache, *away;
     struct scache_found found;
+    char directory[] = "/tmp/scache-surface-XXXXXX", path[128];
 
     if (argc != 2) {
         fprintf(stderr, "usage: surface SOCKET\n");
@@ -112,12 +115,15 @@ int main(int argc, char **argv)
     all(cache);
     scache_close(cache);
 
-    /* Everybody may write to /tmp, so a socket in it may be anybody's. */
-    cache = scache_open("/tmp/scache.sock");
+    /* A socket in a directory that everybody may write to may be anybody's. */
+    CHECK(mkdtemp(directory) != NULL && chmod(directory, 0777) == 0);
+    snprintf(path, sizeof(path), "%s/scache.sock", directory);
+    cache = scache_open(path);
     scache_set_trust(cache, SCACHE_TRUST_OWN_OR_ROOT);
     CHECK(scache_find_endpoint(cache, "e", &found) == SCACHE_UNTRUSTED);
-    CHECK(strstr(scache_error(cache), "other users may write to /tmp") != NULL);
+    CHECK(strstr(scache_error(cache), directory) != NULL);
     scache_close(cache);
+    CHECK(rmdir(directory) == 0);
 
     away = scache_open("/nonexistent/scache");
     CHECK(scache_find_endpoint(away, "e", &found) == SCACHE_ERROR);

@@ -50,13 +50,13 @@ enum scache_trust {
     /* Any: the user of the program has named the path. This is what holds if nothing else is said. */
     SCACHE_TRUST_NAMED = 0,
     /*
-     * A socket of this user or of root: the directory belongs to one of them, nobody else may write to it, and the
-     * process that listens is one of theirs. For a path that the program has chosen itself, as in /tmp.
+     * A socket of this user or of root: nobody else can put another one at the path, and the process that listens is one
+     * of theirs. For a path that the program has chosen itself, as in /tmp.
      */
     SCACHE_TRUST_OWN_OR_ROOT = 1,
     /*
      * A socket of a service, in a directory that was made for it, such as /run/scache: that may belong to the service's
-     * user, who may listen. The directory above is this user's or root's, and nobody else may write to either.
+     * user, who may listen. Nobody else may write to it, and only root and this user to those that lead to it.
      */
     SCACHE_TRUST_SERVICE = 2
 };
@@ -96,8 +96,8 @@ void scache_set_timeout(scache *cache, unsigned int milliseconds);
 void scache_set_stock(scache *cache);
 
 /*
- * Which sockets are trusted, from the next connect on. The directory is checked before each connect, and the process
- * at the other end after it, before anything is sent.
+ * Which sockets are trusted, from the next connect on. The path is checked before each connect, and the process at the
+ * other end after it, before anything is sent.
  */
 void scache_set_trust(scache *cache, enum scache_trust trust);
 

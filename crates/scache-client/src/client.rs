@@ -72,7 +72,7 @@ impl Client {
     /// Changes which sockets are trusted ([`Trust::Named`] otherwise: any).
     ///
     /// A path that the user has named is trusted as it is. One that the program has chosen, such as a name in
-    /// the temporary directory, may be another user's: [`Trust::OwnOrRoot`] and [`Trust::Service`] check the directory
+    /// the temporary directory, may be another user's: [`Trust::OwnOrRoot`] and [`Trust::Service`] check the path
     /// before each connect, and the process at the other end after it, before anything is sent.
     #[must_use]
     pub fn with_trust(mut self, trust: Trust) -> Self {

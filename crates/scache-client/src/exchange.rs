@@ -171,7 +171,7 @@ impl<S: Socket> Exchange<S> {
     async fn connect(&self, deadline: Instant) -> Result<Link<S>, Failure> {
         let name = Name::of_path(&self.path).map_err(Failure::Unreachable)?;
         self.trust
-            .check_directory(&self.path)
+            .check_path(&self.path)
             .map_err(|reason| self.untrusted(reason))?;
         let socket = loop {
             match name.connect() {

@@ -77,6 +77,7 @@ pub use pool::{Checkout, CheckoutError, Counters, Pool, Properties};
 
 pub use scache_proto::ValueError;
 pub use scache_proto::client::ProtocolError;
+pub use scache_sys::places::PlaceError;
 pub use scache_sys::trust::{Distrust, Trust};
 
 /// The example of the README, compiled.

@@ -2,21 +2,19 @@
 //!
 //! Whoever connects to a cache gives connections away and takes what it is given for its own. A user who may
 //! create the socket, or put another one in its place, gets the former and chooses the latter. So a path that
-//! nobody named, but that was found by a search, is checked twice: its directory before connecting, and the
-//! process at the other end afterwards.
+//! nobody named, but that was found by a search, is checked twice: the directories that lead to it before connecting,
+//! and the process at the other end afterwards.
 
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::places::{Missing, PlaceError, resolve};
 use crate::sockets;
 
 /// Write permission for the group or for others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
-
-/// As many symbolic links as the kernel follows.
-const LINKS: usize = 40;
 
 /// Which sockets are trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,58 +23,52 @@ pub enum Trust {
     /// Any socket: the user named it, and so said whom to trust.
     #[default]
     Named,
-    /// A socket of this user or of root: the directory belongs to one of them and nobody else may write to it,
-    /// and one of them listens.
+    /// A socket of this user or of root: nobody else can put another one at the path, and one of them listens.
     OwnOrRoot,
     /// A socket of a service that root has set up, in a directory made for it, such as `/run/scache` or Postfix's
-    /// `private`. The directory above must satisfy [`Trust::OwnOrRoot`]. The socket's own directory may belong to any
-    /// user, who may then listen too, but nobody else may write to it.
+    /// `private`. That directory may belong to any user, who may then listen too. Nobody else may write to it, and only
+    /// root and this user to those that lead to it.
     Service,
 }
 
 /// Why a socket is not trusted.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Distrust {
-    /// The directory, or a symbolic link in its place, belongs to another user.
-    #[error("{} belongs to user {user}", path.display())]
-    Owner {
-        /// The directory or the link.
-        path: PathBuf,
-        /// The user it belongs to.
-        user: u32,
-    },
-    /// Other users may write to the directory.
-    #[error("other users may write to {} (mode {mode:04o})", path.display())]
-    Writable {
-        /// The directory.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
+    /// Another user can put a socket at the path.
+    #[error("{0}")]
+    Place(PlaceError),
     /// The process that listens belongs to another user.
     #[error("user {user} listens there")]
     Listener {
         /// The user who called listen(2).
         user: u32,
     },
-    /// The directory cannot be looked at, or the kernel does not say who listens.
+    /// The path cannot be looked at, as when it is missing, or the kernel does not say who listens.
     #[error(transparent)]
     Unknown(#[from] io::Error),
 }
 
 impl Trust {
-    /// Checks the directory of the socket at `path`.
+    /// Checks who can put a socket at `path`.
     ///
     /// # Errors
-    /// [`Distrust`]. [`Distrust::Unknown`] if the directory is missing: then there is no socket either.
-    pub fn check_directory(self, path: &Path) -> Result<(), Distrust> {
-        let directory = parent(path);
+    /// [`Distrust::Place`], [`Distrust::Unknown`].
+    pub fn check_path(self, path: &Path) -> Result<(), Distrust> {
+        let own = rustix::process::geteuid().as_raw();
         match self {
             Self::Named => Ok(()),
-            Self::OwnOrRoot => check_owner_and_mode(directory, true),
+            Self::OwnOrRoot => {
+                resolve(path, own, Missing::Report)?;
+                Ok(())
+            }
             Self::Service => {
-                check_owner_and_mode(parent(directory), true)?;
-                check_owner_and_mode(directory, false)
+                let directory = service_directory(path)?;
+                let mode = std::fs::symlink_metadata(&directory)?.mode() & 0o7777;
+                if mode & WRITABLE_BY_OTHERS != 0 {
+                    return Err(Distrust::Place(PlaceError::Writable { directory, mode }));
+                }
+                Ok(())
             }
         }
     }
@@ -85,15 +77,16 @@ impl Trust {
     /// recorded when it called listen(2).
     ///
     /// # Errors
-    /// [`Distrust::Listener`], [`Distrust::Unknown`].
+    /// [`Distrust`].
     pub fn check_listener(self, path: &Path, connection: BorrowedFd<'_>) -> Result<(), Distrust> {
         let service = match self {
             Self::Named => return Ok(()),
             Self::OwnOrRoot => None,
-            Self::Service => Some(std::fs::metadata(parent(path))?.uid()),
+            Self::Service => Some(std::fs::symlink_metadata(service_directory(path)?)?.uid()),
         };
         let user = sockets::peer_user(connection)?;
-        if is_own_or_root(user) || service == Some(user) {
+        let own = rustix::process::geteuid().as_raw();
+        if user == 0 || user == own || service == Some(user) {
             Ok(())
         } else {
             Err(Distrust::Listener { user })
@@ -101,67 +94,38 @@ impl Trust {
     }
 }
 
-/// Checks that this user or root owns the directory, and that nobody else may write to it.
-///
-/// # Errors
-/// [`Distrust`].
-pub fn check_directory(directory: &Path) -> Result<(), Distrust> {
-    check_owner_and_mode(directory, true)
-}
-
-/// Checks a directory. A symbolic link is followed only if this user or root made it.
-fn check_owner_and_mode(directory: &Path, own_or_root: bool) -> Result<(), Distrust> {
-    let mut path = directory.to_owned();
-    for _ in 0..LINKS {
-        let metadata = std::fs::symlink_metadata(&path)?;
-        let (user, is_link) = (metadata.uid(), metadata.is_symlink());
-        if !is_own_or_root(user) && (own_or_root || is_link) {
-            return Err(Distrust::Owner { path, user });
-        }
-        if is_link {
-            let target = std::fs::read_link(&path)?;
-            path = parent(&path).join(target);
-            continue;
-        }
-        let mode = metadata.mode() & 0o7777;
-        if mode & WRITABLE_BY_OTHERS != 0 {
-            return Err(Distrust::Writable { path, mode });
-        }
-        return Ok(());
-    }
-    Err(io::Error::from(rustix::io::Errno::LOOP).into())
-}
-
-fn is_own_or_root(user: u32) -> bool {
-    user == 0 || user == rustix::process::geteuid().as_raw()
-}
-
-/// The directory that a path is in.
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
+/// The directory of a service's socket, as a path that only root and this user can make lead somewhere else.
+fn service_directory(path: &Path) -> Result<PathBuf, Distrust> {
+    let directory = match path.parent() {
         Some(directory) if !directory.as_os_str().is_empty() => directory,
-        Some(_) => Path::new("."),
-        None => path,
+        _ => Path::new("."),
+    };
+    let own = rustix::process::geteuid().as_raw();
+    Ok(resolve(directory, own, Missing::Report)?)
+}
+
+impl From<PlaceError> for Distrust {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::Io { error, .. } => Self::Unknown(error),
+            error => Self::Place(error),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{DirBuilder, Permissions, create_dir, set_permissions};
+    use std::fs::{Permissions, create_dir, set_permissions};
     use std::os::fd::AsFd;
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, lchown, symlink};
+    use std::os::unix::fs::{PermissionsExt, chown};
     use std::os::unix::net::{UnixListener, UnixStream};
 
     /// A directory for one test, which only this user may write to.
     fn scratch(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("scache-trust-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
-        DirBuilder::new()
-            .mode(0o755)
-            .create(&path)
-            .expect("a directory");
-        set_permissions(&path, Permissions::from_mode(0o755)).expect("its mode");
+        make(&path, 0o755);
         path
     }
 
@@ -172,7 +136,7 @@ mod tests {
     }
 
     fn complaint(trust: Trust, socket: &Path) -> String {
-        match trust.check_directory(socket) {
+        match trust.check_path(socket) {
             Ok(()) => String::new(),
             Err(distrust) => distrust.to_string(),
         }
@@ -181,13 +145,7 @@ mod tests {
     #[test]
     fn a_directory_that_others_may_write_to_is_not_trusted() {
         let scratch = scratch("mode");
-        for (mode, trusted) in [
-            (0o700, true),
-            (0o755, true),
-            (0o775, false),
-            (0o757, false),
-            (0o1777, false),
-        ] {
+        for (mode, trusted) in [(0o700, true), (0o755, true), (0o775, false), (0o757, false)] {
             let directory = scratch.join(format!("{mode:o}"));
             make(&directory, mode);
             let socket = directory.join("s");
@@ -195,35 +153,26 @@ mod tests {
             for trust in [Trust::OwnOrRoot, Trust::Service] {
                 let text = complaint(trust, &socket);
                 assert_eq!(text.is_empty(), trusted, "{mode:o}: {text}");
-                assert!(trusted || text.contains("may write to"), "{text}");
+                assert!(trusted || text.contains("others may replace"), "{text}");
             }
         }
         std::fs::remove_dir_all(scratch).expect("removed");
     }
 
     #[test]
-    fn a_directory_or_link_of_another_user_is_not_trusted() {
+    fn only_the_directory_of_a_service_may_be_another_users() {
         let scratch = scratch("owner");
-        let own = scratch.join("own");
-        make(&own, 0o755);
-        let link = scratch.join("link");
-        symlink("own", &link).expect("a link");
-        assert_eq!(complaint(Trust::OwnOrRoot, &link.join("s")), "");
-        let endless = scratch.join("endless");
-        symlink("endless", &endless).expect("a link");
-        assert!(!complaint(Trust::OwnOrRoot, &endless.join("s")).is_empty());
-        // Only root can give files away; without it there is nobody else to mistrust.
-        if lchown(&link, Some(65534), None).is_ok() {
-            let other = scratch.join("other");
-            make(&other, 0o755);
-            chown(&other, Some(65534), None).expect("given away");
-            assert!(complaint(Trust::OwnOrRoot, &other.join("s")).ends_with("user 65534"));
+        let other = scratch.join("other");
+        make(&other, 0o755);
+        let below = other.join("below");
+        make(&below, 0o755);
+        // Only root can give directories away; without it there is nobody else to mistrust.
+        if chown(&other, Some(65534), None).is_ok() {
+            let refused = "another user (65534)";
+            assert!(complaint(Trust::OwnOrRoot, &other.join("s")).contains(refused));
             assert_eq!(complaint(Trust::Service, &other.join("s")), "");
-            let below = other.join("below");
-            make(&below, 0o755);
-            assert!(complaint(Trust::Service, &below.join("s")).ends_with("user 65534"));
             for trust in [Trust::OwnOrRoot, Trust::Service] {
-                assert!(complaint(trust, &link.join("s")).contains("link belongs to user 65534"));
+                assert!(complaint(trust, &below.join("s")).contains(refused));
             }
         }
         std::fs::remove_dir_all(scratch).expect("removed");

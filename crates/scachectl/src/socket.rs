@@ -39,7 +39,7 @@ impl Socket {
             let shown = socket.path.display().to_string();
             match socket.path.try_exists() {
                 // Whether this user may use it is found out by connecting.
-                Ok(true) | Err(_) => match socket.trust.check_directory(&socket.path) {
+                Ok(true) | Err(_) => match socket.trust.check_path(&socket.path) {
                     Ok(()) | Err(Distrust::Unknown(_)) => return Ok(socket),
                     Err(distrust) => {
                         warn(&untrusted(&socket.path, &distrust));
@@ -69,7 +69,7 @@ impl Socket {
     /// As [`connect`]; with a [`Distrust`] in it if the socket cannot be trusted.
     pub(crate) fn connect(&self, deadline: Instant) -> io::Result<OwnedFd> {
         let trust = self.trust;
-        trust.check_directory(&self.path).map_err(as_io_error)?;
+        trust.check_path(&self.path).map_err(as_io_error)?;
         let connection = connect(&self.path, deadline)?;
         trust
             .check_listener(&self.path, connection.as_fd())

@@ -43,8 +43,12 @@ fn connect(temporary: &Path, verbose: bool) -> Said {
 #[test]
 fn a_directory_that_another_user_can_change_is_passed_over() {
     for (owner, mode, reason) in [
-        (OTHER_USER, 0o755, "scache-0 belongs to user 65534"),
-        (0, 0o777, "may write to"),
+        (
+            OTHER_USER,
+            0o755,
+            "scache-0 belongs to another user (65534)",
+        ),
+        (0, 0o777, "others may replace"),
     ] {
         let planted = Planted::new(owner, mode);
         for arguments in COMMANDS {

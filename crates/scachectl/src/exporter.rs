@@ -3,6 +3,7 @@
 //! A process of its own, and a client of the cache like any other: the cache itself serves no HTTP. It reads, and
 //! changes nothing.
 
+mod connections;
 mod history;
 mod http;
 mod metrics;

@@ -2,10 +2,11 @@
 
 use std::convert::Infallible;
 use std::fmt::Write;
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -14,31 +15,30 @@ use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Mutex, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::sync::Mutex;
+use tokio::task::yield_now;
+use tokio::time::{sleep, sleep_until};
 
+use super::connections::{Activity, Connections, Limits, Order, Watched};
 use super::metrics::{Format, Scrape};
 use super::source::Source;
 use super::status::{Known, status};
 
-/// Connections at once; further ones wait until one ends.
-const CONNECTIONS: usize = 64;
-
-/// How long a connection may be quiet, and how long the head of a request may take.
-const QUIET: Duration = Duration::from_secs(75);
-
-/// A connection that is this old ends behind the answer that it waits for.
-const LIFETIME: Duration = Duration::from_secs(600);
-
-/// How long that answer may take to be read.
-const LAST_ANSWER: Duration = Duration::from_secs(30);
+/// Prometheus and browsers keep their connections and use them again.
+const LIMITS: Limits = Limits {
+    connections: 64,
+    head: Duration::from_secs(5),
+    quiet: Duration::from_secs(75),
+    answer: Duration::from_secs(30),
+    unread: Duration::from_secs(1),
+};
 
 /// Room for the head of a request.
 const HEAD_BYTES: usize = 16 * 1024;
 
-/// When there is no room for another connection it is tried again after this time.
+/// When there is no descriptor for another connection it is tried again after this time.
 const NO_ROOM: Duration = Duration::from_millis(100);
 
 const PAGE: &str = include_str!("page.html");
@@ -69,17 +69,23 @@ impl Site {
 
     /// Serves whoever comes, as long as it is polled.
     pub(super) async fn serve(self, listener: TcpListener) -> Infallible {
+        self.serve_within(LIMITS, listener).await
+    }
+
+    pub(super) async fn serve_within(self, limits: Limits, listener: TcpListener) -> Infallible {
         let site = Rc::new(self);
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let connections = Connections::new(limits);
         loop {
-            let place = Arc::clone(&places).acquire_owned().await;
             match listener.accept().await {
-                Ok((connection, _)) => {
+                Ok((stream, _)) => {
+                    let place = connections.place().await;
                     let site = Rc::clone(&site);
                     tokio::task::spawn_local(async move {
-                        site.connection(connection).await;
+                        site.connection(stream, place.activity()).await;
                         drop(place);
                     });
+                    // A request that came along is seen before its connection can be taken for an idle one.
+                    yield_now().await;
                 }
                 // Out of descriptors, or the other end has gone already.
                 Err(_) => sleep(NO_ROOM).await,
@@ -87,22 +93,39 @@ impl Site {
         }
     }
 
-    async fn connection(&self, connection: TcpStream) {
-        let service =
-            service_fn(
-                |request| async move { Ok::<Answer, Infallible>(self.answer(&request).await) },
-            );
+    /// Answers over a connection until it ends, or has taken too long over something, or is told to make room.
+    async fn connection(&self, stream: TcpStream, activity: Rc<Activity>) {
+        let service = service_fn(|request| {
+            let activity = &activity;
+            async move {
+                activity.asked();
+                let answer = self.answer(&request).await;
+                activity.answered();
+                Ok::<Answer, Infallible>(answer)
+            }
+        });
+        let watched = Watched::new(stream, Rc::clone(&activity));
         let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(QUIET)
+            .header_read_timeout(None)
             .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(connection), service);
+            .serve_connection(TokioIo::new(watched), service);
         let mut connection = pin!(connection);
-        // What goes wrong with a connection is the other end's affair.
-        if timeout(LIFETIME, connection.as_mut()).await.is_err() {
-            connection.as_mut().graceful_shutdown();
-            let _ = timeout(LAST_ANSWER, connection).await;
-        }
+        let mut timer = pin!(sleep_until(activity.deadline()));
+        poll_fn(|context| {
+            if activity.order(context.waker()) == Order::Finish {
+                connection.as_mut().graceful_shutdown();
+            }
+            // What goes wrong with a connection is the other end's affair.
+            if connection.as_mut().poll(context).is_ready() || activity.is_to_close() {
+                return Poll::Ready(());
+            }
+            let deadline = activity.deadline();
+            if timer.deadline() != deadline {
+                timer.as_mut().reset(deadline);
+            }
+            timer.as_mut().poll(context)
+        })
+        .await;
     }
 
     async fn answer(&self, request: &Request<Incoming>) -> Answer {

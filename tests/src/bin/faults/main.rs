@@ -7,7 +7,9 @@
 mod closes;
 mod endurance;
 mod exhaustion;
+mod exporter;
 mod other_user;
+mod planted;
 mod reload;
 mod report;
 mod stalled;
@@ -55,6 +57,8 @@ const PARTS: &[Part] = &[
     ("exhaustion", exhaustion::measure),
     ("reload", reload::measure),
     ("closes", closes::measure),
+    ("exporter", exporter::measure),
+    ("planted", planted::measure),
 ];
 
 const VARIABLES: &str = "\

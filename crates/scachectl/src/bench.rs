@@ -33,6 +33,7 @@ use self::report::{Report, Setting};
 use self::tally::{Tally, explain};
 use self::worker::Work;
 use crate::failure::{Failure, Status};
+use crate::labels::json_escaped;
 use crate::socket::{self, Socket};
 use crate::{output, time};
 
@@ -303,7 +304,8 @@ impl Bench {
     fn tell(&self, report: &Report) -> Result<(), Failure> {
         let text = if self.json {
             let json = serde_json::to_string_pretty(report);
-            json.map_err(|error| Failure::new(Status::Software, error.to_string()))? + "\n"
+            let json = json.map_err(|error| Failure::new(Status::Software, error.to_string()))?;
+            json_escaped(json) + "\n"
         } else {
             report.table()
         };

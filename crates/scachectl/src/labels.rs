@@ -61,11 +61,38 @@ fn escape_bytes(character: char, text: &mut String) {
     }
 }
 
-/// Neither control characters nor spaces, nor what changes the direction of writing or is not seen.
+/// JSON with everything escaped that [`is_printed`] refuses, but for the spaces and newlines between values. A parser
+/// gets the same text.
+pub(crate) fn json_escaped(json: String) -> String {
+    let is_plain = |character: char| matches!(character, ' ' | '\n') || is_printed(character);
+    if json.chars().all(is_plain) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_plain(character) {
+            escaped.push(character);
+        } else {
+            // Outside of strings JSON has ASCII only, all of it plain.
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        }
+    }
+    escaped
+}
+
+/// Whether a character is seen, by itself, where it is written: no control character, no space, nothing that is
+/// invisible, changes the direction of writing, or joins the character before it.
 fn is_printed(character: char) -> bool {
-    let unseen = matches!(character,
-        '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
-    !character.is_control() && !character.is_whitespace() && !unseen
+    // The standard library escapes what is not printable by its Unicode category, and marks that combine.
+    let is_escaped = character.escape_debug().len() > 1;
+    // Letters and symbols, by their category, that look like a space.
+    let is_blank = matches!(
+        character,
+        ' ' | '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}'
+    );
+    !is_blank && (!is_escaped || matches!(character, '"' | '\'' | '\\'))
 }
 
 /// A label, or the beginning of some, that was typed: `\n` is a newline, `\t` a tab, `\r` a carriage return,
@@ -162,6 +189,46 @@ mod tests {
         for text in ["\\", "\\q", "\\x1", "\\xgg", "\\x00", "a\\x"] {
             assert!(text.parse::<Typed>().is_err(), "{text}");
         }
+    }
+
+    /// Each is invisible, or does something to what is around it: C0 and C1 controls, DEL, spaces of several kinds, line
+    /// and paragraph separators, marks of direction, joiners, fillers, tags, variation selectors, unassigned.
+    const UNSEEN: &str = "\u{1}\u{1b}\u{7f}\u{80}\u{85}\u{9b}\u{9f}\u{a0}\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\
+        \u{200b}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202e}\u{2060}\u{2066}\u{2069}\u{2800}\u{3000}\u{3164}\
+        \u{fe0f}\u{feff}\u{fff9}\u{ffa0}\u{1d173}\u{e0041}\u{e0100}\u{10ffff}";
+
+    #[test]
+    fn what_is_not_seen_is_escaped_in_text_and_in_json() {
+        for character in UNSEEN.chars() {
+            let text = format!("a{character}b");
+            for shown in [shown(text.as_bytes()), printable(&text)] {
+                assert!(shown.is_ascii(), "{shown:?}");
+                assert!(!shown.contains(|c: char| c.is_control()), "{shown:?}");
+                assert_eq!(shown.parse(), Ok(Typed(text.clone().into_bytes())));
+            }
+            let json = json_escaped(serde_json::to_string(&text).expect("JSON"));
+            assert!(json.starts_with("\"a\\u") && json.is_ascii(), "{json:?}");
+            let parsed: String = serde_json::from_str(&json).expect("JSON");
+            assert_eq!(parsed, text);
+        }
+    }
+
+    #[test]
+    fn what_is_seen_stays_as_it_is() {
+        for text in [
+            "smtp_[192.0.2.1]:25",
+            "gr\u{fc}n",
+            "\u{65e5}\u{672c}",
+            "\u{1f4e7}",
+            "'q'",
+        ] {
+            assert_eq!(shown(text.as_bytes()), text);
+            assert_eq!(printable(text), text);
+            let json = serde_json::to_string(text).expect("JSON");
+            assert_eq!(json_escaped(json.clone()), json);
+        }
+        let pretty = serde_json::to_string_pretty(&["a b", "\u{e9}"]).expect("JSON");
+        assert_eq!(json_escaped(pretty.clone()), pretty);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::failure::{Failure, Status};
+use crate::labels::json_escaped;
 
 /// Standard output, written in large pieces.
 #[derive(Debug)]
@@ -32,9 +33,9 @@ impl Output {
 
     /// Writes a value on a line of its own.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Stop> {
-        serde_json::to_writer(&mut self.0, value)
-            .map_err(|error| Stop::from(io::Error::from(error)))?;
-        self.0.write_all(b"\n").map_err(Stop::from)
+        let json = serde_json::to_string(value);
+        let json = json.map_err(|error| Stop::from(io::Error::from(error)))?;
+        self.line(&json_escaped(json))
     }
 
     /// Writes lines that have their ends.

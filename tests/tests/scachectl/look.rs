@@ -106,6 +106,29 @@ fn a_list_shows_fields_peer_and_times() {
     }
 }
 
+/// A terminal command in one character, the reverse direction of writing, DEL.
+const TRAP: &str = "a\u{9b}2J\u{202e}b\u{7f}";
+
+#[test]
+fn a_label_does_nothing_to_the_terminal_in_text_or_json() {
+    let cache = Cache::scached();
+    let _connections = cache.save(TRAP, TRAP, 2);
+    // Destinations are listed once they were asked for.
+    let found = cache.client().find_destination(TRAP.as_bytes());
+    assert!(found.expect("asked").is_some());
+    for kind in ["connections", "bindings", "destinations"] {
+        for arguments in [&["list", kind][..], &["list", "--json", kind]] {
+            let lines = cache.lines(arguments);
+            let line = lines.last().expect("an entry");
+            assert!(line.is_ascii() && !line.contains('\x7f'), "{line:?}");
+            if arguments.contains(&"--json") {
+                let entry: Value = serde_json::from_str(line).expect("JSON");
+                assert_eq!(entry["label"], TRAP);
+            }
+        }
+    }
+}
+
 #[test]
 fn a_list_goes_through_all_pages_and_sorts() {
     let cache = Cache::scached();

@@ -25,6 +25,7 @@ use super::connections::{Activity, Connections, Limits, Order, Watched};
 use super::metrics::{Format, Scrape};
 use super::source::Source;
 use super::status::{Known, status};
+use crate::labels::json_escaped;
 
 /// Prometheus and browsers keep their connections and use them again.
 const LIMITS: Limits = Limits {
@@ -184,7 +185,8 @@ impl Site {
     async fn status(&self, query: Option<&str>) -> Answer {
         let known = Known::parse(query.unwrap_or_default());
         let status = status(&mut *self.source.lock().await, known).await;
-        answer(StatusCode::OK, "application/json", status.to_string())
+        let json = json_escaped(status.to_string());
+        answer(StatusCode::OK, "application/json", json)
     }
 }
 

@@ -14,6 +14,7 @@ use super::program::{self, NAME};
 use super::proof::{self, Server};
 use super::serving::Service;
 use crate::failure::{Failure, Status};
+use crate::labels::{json_escaped, printable};
 use crate::output;
 
 /// How long the cache may take to answer.
@@ -61,7 +62,8 @@ pub(super) fn show(
     let reports: Vec<Report> = reports.collect::<Result<_, _>>()?;
     let text = if json {
         let text = serde_json::to_string_pretty(&reports);
-        text.map_err(|error| Failure::new(Status::Software, error.to_string()))? + "\n"
+        let text = text.map_err(|error| Failure::new(Status::Software, error.to_string()))?;
+        json_escaped(text) + "\n"
     } else {
         reports.iter().map(Report::text).collect()
     };
@@ -159,7 +161,7 @@ impl Report {
                 let program = program.map(|program| format!(" ({program})"));
                 let [process, program] = [process, program].map(Option::unwrap_or_default);
                 let version = self.serving_version.as_ref();
-                let version = version.map(|version| format!(" {version}"));
+                let version = version.map(|version| format!(" {}", printable(version)));
                 let version = version.unwrap_or_default();
                 format!("{server}{version}{process}{program}")
             }

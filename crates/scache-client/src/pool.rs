@@ -131,6 +131,18 @@ impl Pool {
         self
     }
 
+    /// Changes how long a connection to the cache is kept that no request uses (5 s otherwise). The daemon has a limited
+    /// number of slots for clients.
+    ///
+    /// A pool has no thread of its own: what has been idle for longer is closed by the next checkout or release, by
+    /// [`Pool::close_idle`], or when the last clone of the pool is dropped. Until then the daemon may close it, if
+    /// it needs the slot: the next request connects anew.
+    #[must_use]
+    pub fn with_idle_limit(mut self, limit: Duration) -> Self {
+        self.0.settings.idle_limit = limit;
+        self
+    }
+
     /// Calls `tell` with each error of the cache, in the thread that met it.
     #[must_use]
     pub fn on_error(mut self, tell: impl Fn(&Error) + Send + Sync + 'static) -> Self {
@@ -138,7 +150,13 @@ impl Pool {
         self
     }
 
-    /// What this pool and its clones have done so far.
+    /// Closes connections to the cache that no request has used for longer than [`Pool::with_idle_limit`] says, for a
+    /// program that has nothing to do for a while.
+    pub fn close_idle(&self) {
+        self.0.close_idle();
+    }
+
+    /// What this pool and its clones have done so far, in this process.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.0.counters()

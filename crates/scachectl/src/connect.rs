@@ -136,6 +136,8 @@ impl Connect {
                 let verbose = self.verbose;
                 let pool = Pool::new(socket.path)
                     .with_timeout(CACHE_TIMEOUT)
+                    // The program may run for long, and the cache has a limited number of slots for clients.
+                    .with_idle_limit(Duration::ZERO)
                     .with_trust(socket.trust);
                 Some(pool.on_error(move |error| {
                     if verbose {

@@ -11,7 +11,7 @@ use scache_tests::wire::{Connection, dummy, list};
 use tokio::net::UnixStream;
 
 use crate::cut::{Act, First};
-use crate::servers::{KINDS, PROTOCOLS, Protocol, Server, TTL};
+use crate::servers::{KINDS, Kind, PROTOCOLS, Protocol, Server, TTL};
 
 fn on_tokio<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -193,6 +193,33 @@ fn tasks_check_out_and_release() {
             assert_eq!(&nonce, b"nonce");
         });
         assert_eq!((pool.counters().hits, pool.counters().misses), (1, 1));
+    }
+}
+
+#[test]
+fn an_idle_client_of_a_pool_is_closed_by_a_task() {
+    let server = Server::start(Kind::Scached);
+    let mut watcher = scache_client::Client::new(server.path());
+    let mut clients = || watcher.stats().expect("counters").clients;
+    let limit = Duration::from_millis(20);
+    let pool = Pool::new(server.path()).with_idle_limit(limit);
+    // Also on a runtime that comes after the one on which the task was.
+    for _ in 0..2 {
+        on_tokio(async {
+            for _ in 0..2 {
+                let checkout = pool.checkout(b"d", &["e"], async |_| {
+                    tokio::net::UnixStream::pair().map(|(near, _)| near)
+                });
+                drop(checkout.await.expect("connected"));
+                while clients() > 1 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            let checkout = pool.checkout(b"d", &["e"], async |_| {
+                tokio::net::UnixStream::pair().map(|(near, _)| near)
+            });
+            drop(checkout.await.expect("connected"));
+        });
     }
 }
 

@@ -251,6 +251,58 @@ fn what_was_on_its_way_when_the_cache_went_is_closed_and_counted() {
     }
 }
 
+/// The clients that the server has, without the one that asks.
+fn clients(server: &Server) -> u64 {
+    let mut watcher = Client::new(server.path());
+    watcher.stats().expect("counters").clients - 1
+}
+
+fn use_once(pool: &Pool) {
+    let made = pool.checkout(b"d", &["e"], |_| {
+        let (near, far) = UnixStream::pair()?;
+        FAR_ENDS.lock().expect("a lock").push(far);
+        Ok::<_, io::Error>(near)
+    });
+    assert!(made.expect("connected").release(TTL));
+}
+
+#[test]
+fn a_client_that_is_idle_for_long_is_closed() {
+    let server = Server::start(Kind::Scached);
+    let limit = Duration::from_millis(50);
+    let pool = Pool::new(server.path()).with_idle_limit(limit);
+    for _ in 0..3 {
+        use_once(&pool);
+        std::thread::sleep(limit);
+        pool.close_idle();
+        // The daemon sees that a moment later.
+        while clients(&server) > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn a_client_that_is_in_use_is_kept() {
+    let server = Server::start(Kind::Scached);
+    let pool = Pool::new(server.path()).with_idle_limit(Duration::from_secs(3600));
+    let mut watcher = Client::new(server.path());
+    let mut accepted = || watcher.stats().expect("counters").clients_accepted;
+    use_once(&pool);
+    let before = accepted();
+    for _ in 0..20 {
+        use_once(&pool);
+    }
+    pool.close_idle();
+    use_once(&pool);
+    assert_eq!(accepted(), before);
+    let keeps_none = Pool::new(server.path()).with_idle_limit(Duration::ZERO);
+    use_once(&keeps_none);
+    use_once(&keeps_none);
+    // Two for each: to find, to save.
+    assert_eq!(accepted(), before + 4);
+}
+
 #[test]
 fn threads_share_a_pool_and_no_connection() {
     with_each_pool(|_, pool| {

@@ -1,5 +1,6 @@
 //! What blocking and asynchronous pools have in common.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
@@ -22,6 +23,10 @@ const REST: Duration = Duration::from_secs(1);
 /// Clients that are kept for the next checkout or release.
 const IDLE_CLIENTS: usize = 16;
 
+/// How long a client is kept, unless a pool is told otherwise: as long as smtp(8) keeps its connection to scache(8)
+/// (ipc_idle).
+const IDLE_LIMIT: Duration = Duration::from_secs(5);
+
 /// What the clones of a pool share, blocking or not.
 pub(crate) struct Shared<T> {
     pub(crate) settings: Settings,
@@ -38,20 +43,28 @@ pub(crate) struct Settings {
     pub(crate) inline: bool,
     pub(crate) trust: Trust,
     pub(crate) rest: Duration,
+    pub(crate) idle_limit: Duration,
     pub(crate) tell: Option<Tell>,
 }
 
 /// What one process knows. `T` is a client.
-struct State<T> {
+pub(crate) struct State<T> {
     /// The process. A child inherits this in whatever state it is, locks held by threads that it does not have
     /// included, so it never touches the rest.
     generation: Generation,
     /// What a child knows instead.
-    child: OnceLock<Box<State<T>>>,
-    idle: Mutex<Vec<T>>,
+    child: OnceLock<Arc<State<T>>>,
+    idle: Mutex<Idle<T>>,
     /// Until then the cache is left alone.
     rest: Mutex<Option<Instant>>,
     tally: Tally,
+}
+
+/// Clients that nobody uses, the one that has been here the longest first.
+struct Idle<T> {
+    clients: VecDeque<(Instant, T)>,
+    /// Whether a task closes those that stay.
+    is_swept: bool,
 }
 
 #[derive(Debug, Default)]
@@ -95,6 +108,7 @@ impl<T> Shared<T> {
                 inline: true,
                 trust: Trust::Named,
                 rest: REST,
+                idle_limit: IDLE_LIMIT,
                 tell: None,
             },
             state: Arc::new(State::new()),
@@ -102,11 +116,11 @@ impl<T> Shared<T> {
     }
 
     /// The state of this process.
-    fn state(&self) -> &State<T> {
+    fn state(&self) -> &Arc<State<T>> {
         let current = Generation::current();
-        let mut state = &*self.state;
+        let mut state = &self.state;
         while state.generation != current {
-            state = state.child.get_or_init(|| Box::new(State::new()));
+            state = state.child.get_or_init(|| Arc::new(State::new()));
         }
         state
     }
@@ -122,15 +136,31 @@ impl<T> Shared<T> {
             count(&state.tally.unasked);
             return None;
         }
-        let idle = state.idle().pop();
-        Some(idle.unwrap_or_else(|| T::from(&self.settings)))
+        state.close_idle(self.settings.idle_limit);
+        // The one used last: the others can become old enough to be closed.
+        let idle = state.idle().clients.pop_back();
+        Some(idle.map_or_else(|| T::from(&self.settings), |(_, client)| client))
     }
 
-    pub(crate) fn put_back(&self, client: T) {
-        let mut idle = self.state().idle();
-        if idle.len() < IDLE_CLIENTS {
-            idle.push(client);
+    /// Keeps a client for the next one who asks. Returns the state if somebody has to close it when nobody asks, who is
+    /// not there yet.
+    pub(crate) fn put_back(&self, client: T) -> Option<&Arc<State<T>>> {
+        let state = self.state();
+        state.close_idle(self.settings.idle_limit);
+        let mut idle = state.idle();
+        if idle.clients.len() >= IDLE_CLIENTS || self.settings.idle_limit.is_zero() {
+            // Closed when it is not locked any more.
+            drop(idle);
+            drop(client);
+            return None;
         }
+        idle.clients.push_back((Instant::now(), client));
+        (!idle.is_swept).then_some(state)
+    }
+
+    /// Closes the clients that have been idle for as long as they may.
+    pub(crate) fn close_idle(&self) {
+        self.state().close_idle(self.settings.idle_limit);
     }
 
     /// Counts what a find has brought, and makes a `C` of it if it is any good.
@@ -214,14 +244,48 @@ impl<T> State<T> {
         Self {
             generation: Generation::current(),
             child: OnceLock::new(),
-            idle: Mutex::new(Vec::new()),
+            idle: Mutex::new(Idle {
+                clients: VecDeque::new(),
+                is_swept: false,
+            }),
             rest: Mutex::new(None),
             tally: Tally::default(),
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<T>> {
+    fn idle(&self) -> MutexGuard<'_, Idle<T>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close_idle(&self, limit: Duration) {
+        let mut idle = self.idle();
+        let is_old = |(since, _): &(Instant, T)| since.elapsed() >= limit;
+        let old = idle.clients.iter().take_while(|one| is_old(one)).count();
+        let old: Vec<_> = idle.clients.drain(..old).collect();
+        // Closed when it is not locked any more.
+        drop(idle);
+        drop(old);
+    }
+
+    /// Closes the clients that have been idle since `then`. Whether others are left, for which the caller has to come
+    /// again.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn sweep(&self, then: Instant) -> bool {
+        let mut idle = self.idle();
+        let old = idle.clients.iter().take_while(|(since, _)| *since <= then);
+        let old = old.count();
+        let old: Vec<_> = idle.clients.drain(..old).collect();
+        idle.is_swept = !idle.clients.is_empty();
+        let is_swept = idle.is_swept;
+        drop(idle);
+        drop(old);
+        is_swept
+    }
+
+    /// Whether a task closes the clients that stay. Returns what held before.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn set_swept(&self, is_swept: bool) -> bool {
+        std::mem::replace(&mut self.idle().is_swept, is_swept)
     }
 }
 
@@ -242,6 +306,7 @@ impl<T> fmt::Debug for Shared<T> {
             .field("inline", &self.settings.inline)
             .field("trust", &self.settings.trust)
             .field("rest", &self.settings.rest)
+            .field("idle_limit", &self.settings.idle_limit)
             .field("tally", &self.state().tally)
             .finish_non_exhaustive()
     }

@@ -3,11 +3,13 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
 
 use super::Client;
-use crate::pool::shared::{Judged, Settings, Shared};
+use crate::pool::shared::{Judged, Settings, Shared, State};
 use crate::{Checkout, CheckoutError, Counters, Error, Found, Trust};
 
 /// Connections through the cache, or without it when it is away: [`crate::Pool`], whose calls are futures.
@@ -73,6 +75,17 @@ impl Pool {
         self
     }
 
+    /// Changes how long a connection to the cache is kept that no request uses (5 s otherwise). The daemon has a limited
+    /// number of slots for clients.
+    ///
+    /// A task closes it when it has been idle for this time, or for twice this time at most. The task is spawned on the
+    /// runtime that returns the first connection, ends when none is left, and does not keep the pool alive.
+    #[must_use]
+    pub fn with_idle_limit(mut self, limit: Duration) -> Self {
+        self.0.settings.idle_limit = limit;
+        self
+    }
+
     /// Calls `tell` with each error of the cache, in the task that met it.
     #[must_use]
     pub fn on_error(mut self, tell: impl Fn(&Error) + Send + Sync + 'static) -> Self {
@@ -80,7 +93,7 @@ impl Pool {
         self
     }
 
-    /// What this pool and its clones have done so far.
+    /// What this pool and its clones have done so far, in this process.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.0.counters()
@@ -142,8 +155,52 @@ impl Pool {
                 Judged::Nothing => break None,
             }
         };
-        self.0.put_back(client);
+        self.put_back(client);
         found
+    }
+}
+
+impl Pool {
+    /// Keeps a client for the next one who asks, and sees to it that it is closed if nobody does.
+    fn put_back(&self, client: Client) {
+        let Some(state) = self.0.put_back(client) else {
+            return;
+        };
+        // It is not there outside of a runtime, nor in one that ends; then the next one closes it.
+        if let Ok(runtime) = Handle::try_current()
+            && !state.set_swept(true)
+        {
+            let sweeper = Sweeper(Arc::downgrade(state));
+            runtime.spawn(sweeper.run(self.0.settings.idle_limit));
+        }
+    }
+}
+
+/// Closes clients that nobody uses, until there are none.
+struct Sweeper(Weak<State<Client>>);
+
+impl Sweeper {
+    async fn run(mut self, limit: Duration) {
+        loop {
+            // Times of the system's clock are compared with each other only: a program may have paused tokio's.
+            let then = Instant::now();
+            tokio::time::sleep(limit).await;
+            match self.0.upgrade() {
+                Some(state) if state.sweep(then) => {}
+                _ => break,
+            }
+        }
+        // The next client that is put back has another task spawned.
+        self.0 = Weak::new();
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        // The runtime may end before the clients do.
+        if let Some(state) = self.0.upgrade() {
+            state.set_swept(false);
+        }
     }
 }
 
@@ -165,7 +222,7 @@ impl<C: AsFd> Checkout<C, Pool> {
         };
         let save = self.save(ttl, destination, connection);
         let saved = client.save(&save, &*self).await;
-        self.pool().0.put_back(client);
+        self.pool().put_back(client);
         self.pool().0.note(saved)
     }
 }

@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::bench;
 use crate::connect;
 use crate::exporter::Exporter;
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 use crate::socket::Socket;
 use crate::{drain, list, postfix, purge, stats, top, watch};
 
@@ -52,7 +52,7 @@ impl Options {
             Some(path) => Ok(Socket::named(path.clone())),
             None => Socket::find(warn),
         };
-        let socket = || find(&|warning| eprintln!("scachectl: {warning}"));
+        let socket = || find(&say);
         match self.command {
             Command::Stats(arguments) => arguments.run(socket()?),
             Command::List(arguments) => arguments.run(socket()?),

@@ -19,7 +19,7 @@ use scache_sys::sockets::{self, Until};
 
 use self::program::Program;
 use self::target::{Candidate, Target};
-use crate::failure::{Failure, Status};
+use crate::failure::{Failure, Status, say};
 use crate::socket::Socket;
 use crate::{cache, time};
 
@@ -243,10 +243,6 @@ fn uses(property: &[u8]) -> u64 {
     text.lines()
         .find_map(|line| line.strip_prefix(REUSE_COUNT)?.parse().ok())
         .map_or(1, |uses: u64| uses.max(1))
-}
-
-fn say(text: &str) {
-    eprintln!("scachectl: {text}");
 }
 
 /// What went wrong with a descriptor that is there.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::labels::printable;
+
 /// Why a command was not carried out.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -59,9 +61,14 @@ impl Failure {
 
     /// Tells the user. The status to end with.
     pub(crate) fn report(&self) -> ExitCode {
-        eprintln!("scachectl: {self}");
+        say(&self.message);
         ExitCode::from(self.status as u8)
     }
+}
+
+/// Writes a line to standard error. Names of files in it may be others' choice.
+pub(crate) fn say(text: &str) {
+    eprintln!("scachectl: {}", printable(text));
 }
 
 /// Tells what is wrong with the command line, or the help that was asked for. The status to end with.

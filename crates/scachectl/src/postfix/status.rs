@@ -158,7 +158,7 @@ impl Report {
             (Some(server), _) => {
                 let process = self.process.map(|number| format!(", process {number}"));
                 let program = self.process_program.as_ref();
-                let program = program.map(|program| format!(" ({program})"));
+                let program = program.map(|program| format!(" ({})", printable(program)));
                 let [process, program] = [process, program].map(Option::unwrap_or_default);
                 let version = self.serving_version.as_ref();
                 let version = version.map(|version| format!(" {}", printable(version)));

@@ -17,4 +17,5 @@ mod pool;
 mod restarts;
 mod servers;
 mod surface;
+#[cfg(feature = "system")]
 mod trust;

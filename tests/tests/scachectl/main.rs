@@ -19,6 +19,7 @@ mod postfix;
 mod schemas;
 #[cfg(feature = "system")]
 mod top;
+#[cfg(feature = "system")]
 mod trust;
 mod watch;
 mod wrong;

@@ -58,7 +58,9 @@ pub(crate) struct Turn<'a, 'b, K: Kernel, H> {
     pub(crate) buffer: &'a mut [u8],
     /// How many requests may still be carried out, [`REQUESTS_PER_TURN`] at first.
     pub(crate) requests: usize,
-    /// The client had this process promise to hand over and end.
+    /// A client may take over: nobody is doing so, and there is a listening socket to give.
+    pub(crate) may_yield: bool,
+    /// The client takes over: it is to get the listening socket behind its reply.
     pub(crate) takes_over: bool,
     /// How many requests were answered.
     pub(crate) answered: u64,
@@ -191,13 +193,22 @@ impl<D> Client<D> {
         pass: &mut Pass<'_, K, H>,
         cache: &mut Cache<D>,
     ) {
-        for left in self.session.close() {
-            match left {
-                Unfinished::Unsent(handed_out) => cache.put_back(pass, handed_out),
-                // The client may have it. It must not have two owners, so ours is closed, without a word.
-                Unfinished::Sent(handed_out) => drop(handed_out),
-            }
-        }
+        give_back(self.session, pass, cache);
+    }
+
+    /// Whether everything that it was to be told is written.
+    pub(crate) fn is_told(&self) -> bool {
+        self.session.poll_transmit().is_none()
+    }
+
+    /// Ends the session as [`Client::close`] does, and keeps the socket.
+    pub(crate) fn into_socket<K: Kernel<Descriptor = D>, H: Host>(
+        self,
+        pass: &mut Pass<'_, K, H>,
+        cache: &mut Cache<D>,
+    ) -> D {
+        give_back(self.session, pass, cache);
+        self.socket
     }
 
     /// Whether everything that it ever said was read.
@@ -285,6 +296,21 @@ impl<D> Client<D> {
     }
 }
 
+/// Ends a session. What its client was to be given and did not get stays cached.
+fn give_back<K: Kernel, H: Host>(
+    session: Session<K::Descriptor, HandedOut<K::Descriptor>>,
+    pass: &mut Pass<'_, K, H>,
+    cache: &mut Cache<K::Descriptor>,
+) {
+    for left in session.close() {
+        match left {
+            Unfinished::Unsent(handed_out) => cache.put_back(pass, handed_out),
+            // The client may have it. It must not have two owners, so ours is closed, without a word.
+            Unfinished::Sent(handed_out) => drop(handed_out),
+        }
+    }
+}
+
 impl<K: Kernel, H: Host> Turn<'_, '_, K, H> {
     /// Carries out a request of a client that brings no connection.
     fn carry_out(
@@ -295,6 +321,8 @@ impl<K: Kernel, H: Host> Turn<'_, '_, K, H> {
         match request {
             Request::TakeOver if self.may_take_over(client) => {
                 self.takes_over = true;
+                // Nothing may come between the reply and the listening socket.
+                self.requests = 0;
                 Answer::Done
             }
             Request::TakeOver => Answer::Failed,
@@ -341,12 +369,15 @@ impl<K: Kernel, H: Host> Turn<'_, '_, K, H> {
     /// Whether this process hands over and ends because this client asked for it.
     fn may_take_over(&mut self, client: &K::Descriptor) -> bool {
         let may = self.is_privileged(client, Complaint::MayNotTakeOver);
-        // Who has gone since has not taken our place either.
+        // A client that is gone by now takes nothing over.
         let waits = !matches!(
             self.pass.kernel.peek(client, &mut [0]),
             Ok(0) | Err(Failure::Lost)
         );
-        may && waits && self.surroundings.settings.hand_over
+        may && waits
+            && self.surroundings.settings.hand_over
+            && self.may_yield
+            && self.pass.host.may_yield()
     }
 
     /// Whether this client may do what changes the service for everybody; what is to be said if not.

@@ -4,6 +4,10 @@
 //! session, what is cached in the store.
 
 mod clients;
+mod leaving;
+mod takeover;
+
+pub use leaving::Departure;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -14,10 +18,8 @@ use scache_store::{Counts, Entries};
 use crate::cache::{Cache, Pass, Surroundings};
 use crate::client::{self, Client};
 use crate::peers::{Peer, Peers};
-use crate::succession::{Progress, Succession};
-use crate::{
-    Complaint, End, Event, Failure, Host, Interest, Kernel, Key, Note, Settings, Stats, Token,
-};
+use crate::succession::Succession;
+use crate::{End, Event, Failure, Host, Interest, Kernel, Key, Note, Settings, Stats, Token};
 
 /// What comes over a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,8 @@ pub struct Engine<K: Kernel, H> {
     /// How long requests under way may take then.
     finish_by: Instant,
     succession: Option<Succession<K::Descriptor>>,
+    /// The connection of a process that takes over and has the listening socket. Its end is that of the process.
+    asker: Option<K::Descriptor>,
     /// For each peer at most one deadline, possibly one that it has kept since.
     deadlines: BinaryHeap<Reverse<(Instant, Key)>>,
     /// Peers whose turn was cut short. Each has one more, whatever events come besides.
@@ -91,15 +95,6 @@ pub struct Engine<K: Kernel, H> {
 
 /// How long to wait until something is tried again that the kernel had no room for.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// How long requests under way may take when there will be another process.
-const LAST_REQUESTS: Duration = Duration::from_secs(1);
-
-/// How long they may take when there will be none.
-const LAST_REQUESTS_OF_ALL: Duration = Duration::from_millis(200);
-
-/// How long answers to the last goodbyes are waited for, whatever may be waited for otherwise.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// How long to wait for the next step of one of them.
 const LAST_PASS: Duration = Duration::from_millis(5);
@@ -129,6 +124,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             end: None,
             finish_by: now,
             succession: None,
+            asker: None,
             deadlines: BinaryHeap::new(),
             again: BTreeSet::new(),
             later: BTreeSet::new(),
@@ -175,35 +171,6 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         }
         self.finish(End::Signal);
         Ok(())
-    }
-
-    /// Hands over what is cached, if there is a successor, and says goodbye to what is left. To be called
-    /// when [`Engine::serve`] is over.
-    ///
-    /// # Errors
-    /// What [`Kernel::poll`] says.
-    pub fn leave(&mut self) -> Result<(), Failure> {
-        self.begin_to_leave();
-        while self.phase != Phase::Left {
-            self.pass()?;
-        }
-        Ok(())
-    }
-
-    /// The first step of [`Engine::leave`]; passes do the others.
-    pub fn begin_to_leave(&mut self) {
-        let now = self.kernel.now();
-        self.phase = Phase::Leaving;
-        let counts = self.cache.counts();
-        let has_entries = counts.connections > 0 || counts.bindings > 0;
-        if self.end == Some(End::Succession) && self.settings.hand_over && has_entries {
-            let entries = self.cache.take_entries();
-            self.succession = Some(Succession::new(entries, now));
-        }
-        let (cache, mut pass) = self.cache_and_pass(now);
-        // Without a successor this is everything.
-        cache.clear(&mut pass, LAST_ANSWERS);
-        self.go_on_leaving(now);
     }
 
     /// Takes out what is cached and still of use, to be kept elsewhere: connections of one endpoint and
@@ -257,7 +224,11 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             self.turn(key, now, true, true);
         }
         self.do_what_is_due(now);
-        let is_quiet = events.is_empty() && self.again.is_empty();
+        // Clients of the process that takes over wake this one up as well.
+        let mut events_of_ours = events
+            .iter()
+            .filter(|event| !matches!(event.token, Token::Listener(_)));
+        let is_quiet = events_of_ours.next().is_none() && self.again.is_empty();
         self.events = events;
         match self.phase {
             Phase::Serving => {
@@ -329,6 +300,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             }
             // The pass goes on with it in any case.
             Token::Successor => {}
+            Token::Asker => self.attend_asker(now),
         }
     }
 
@@ -349,6 +321,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             for place in 0..self.listeners.len() as u32 {
                 self.accept(place, now, false);
             }
+            self.attend_asker(now);
         }
         self.drop_late_peers(now);
         let (cache, mut pass) = self.cache_and_pass(now);
@@ -357,77 +330,10 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             return;
         }
         if self.statistics_at.is_some_and(|at| at <= now) {
-            self.tell_statistics(false);
-            self.statistics_at = self
-                .settings
-                .statistics_interval
-                .and_then(|interval| now.checked_add(interval));
+            self.tell_statistics(false, now);
         }
         if self.idle_at().is_some_and(|at| at <= now) {
             self.end_with(End::Idle);
-        }
-    }
-
-    /// Who is in the middle of a request may finish it: a client counts a broken one as a failure, and a
-    /// closed idle connection as nothing.
-    fn begin_to_finish(&mut self, end: End, now: Instant) {
-        self.phase = Phase::Finishing;
-        let patience = match end {
-            End::Succession => LAST_REQUESTS,
-            End::Idle | End::Signal => LAST_REQUESTS_OF_ALL,
-        };
-        self.finish_by = now + patience;
-        for listener in self.listeners.drain(..) {
-            self.kernel.unwatch(&listener.socket);
-        }
-    }
-
-    fn finish(&mut self, end: End) {
-        let now = self.kernel.now();
-        for peer in self.peers.drain() {
-            self.hang_up(&peer);
-            if let Peer::Client(client) = peer {
-                let (cache, mut pass) = self.cache_and_pass(now);
-                client.close(&mut pass, cache);
-            }
-        }
-        self.tell_statistics(true);
-        self.phase = Phase::Finished(end);
-    }
-
-    fn go_on_leaving(&mut self, now: Instant) {
-        if let Some(mut succession) = self.succession.take() {
-            let mut pass = Pass {
-                now,
-                kernel: &mut self.kernel,
-                host: &mut self.host,
-            };
-            let progress = match self.end {
-                Some(End::Signal) => Progress::Failed,
-                _ => succession.turn(&mut pass, &mut self.cache, &mut self.buffer),
-            };
-            if progress == Progress::Pending {
-                self.succession = Some(succession);
-            } else {
-                // Nobody there is no fault: Postfix was stopped.
-                let failed = progress == Progress::Failed && succession.has_answered();
-                succession.give_up(&mut pass, &mut self.cache);
-                self.tell_succession(failed, now);
-            }
-        }
-        if self.succession.is_none() && self.cache.partings() == 0 && !self.cache.is_behind() {
-            self.phase = Phase::Left;
-        }
-    }
-
-    fn tell_succession(&mut self, failed: bool, now: Instant) {
-        let stats = self.cache.stats_mut();
-        self.host.note(Note::HandedOver {
-            connections: stats.connections_handed_over as usize,
-            bindings: stats.bindings_handed_over as usize,
-        });
-        if failed && self.end != Some(End::Signal) {
-            self.host.complain(now, Complaint::HandOver);
         }
     }
 
@@ -463,9 +369,13 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         self.idle_since?.checked_add(self.settings.max_idle?)
     }
 
-    fn tell_statistics(&mut self, last: bool) {
+    fn tell_statistics(&mut self, last: bool, now: Instant) {
         let interval = self.cache.take_statistics();
         self.host.statistics(&interval, last);
+        self.statistics_at = self
+            .settings
+            .statistics_interval
+            .and_then(|interval| now.checked_add(interval));
     }
 
     /// The cache, and what its methods want of the rest.

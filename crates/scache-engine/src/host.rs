@@ -27,7 +27,13 @@ pub trait Host {
     /// The loop goes on.
     fn is_alive(&mut self, now: Instant);
 
-    /// When to be told that again at the latest; `None` is whenever it goes on.
+    /// Whether another process may take over the listening socket now. Not if it belongs to a service manager or to
+    /// master(8), and not while this process is taking over itself.
+    fn may_yield(&mut self) -> bool {
+        false
+    }
+
+    /// When [`Host::is_alive`] has to be called again at the latest; `None` is whenever the loop goes on.
     fn next_deadline(&self) -> Option<Instant> {
         None
     }
@@ -117,6 +123,8 @@ pub enum Note<'a> {
     },
     /// The end has come.
     Ending(End),
+    /// The process that was to take over is gone, so this one goes on.
+    Resumed,
 }
 
 impl fmt::Display for Note<'_> {
@@ -147,6 +155,7 @@ impl fmt::Display for Note<'_> {
             Self::Ending(End::Idle) => f.write_str("idle timeout -- exiting"),
             Self::Ending(End::Succession) => f.write_str("master disconnect -- exiting"),
             Self::Ending(End::Signal) => f.write_str("signal -- exiting"),
+            Self::Resumed => f.write_str("the process that took over is gone -- serving again"),
         }
     }
 }

@@ -22,7 +22,7 @@ mod settings;
 mod succession;
 mod token;
 
-pub use engine::{Engine, Listener, Phase, Transport};
+pub use engine::{Departure, Engine, Listener, Phase, Transport};
 pub use host::{Complaint, End, Host, Note};
 pub use kernel::{Event, Failure, Interest, Kernel, Recognised};
 pub use scache_proto::stats::Stats;

@@ -140,6 +140,12 @@ impl<D> Partings<D> {
         }
     }
 
+    /// Waits for answers to further goodbyes as it did before [`Partings::hurry`].
+    pub(crate) fn relax(&mut self, limit: usize, patience: Duration) {
+        self.limit = limit.max(1);
+        self.patience = patience;
+    }
+
     fn find(&self, key: Key) -> Option<&Parting<D>> {
         self.waiting
             .get(key.slot as usize)

@@ -36,6 +36,8 @@ pub(crate) struct Succession<D> {
     /// When to try again what no event will come for.
     retry_at: Option<Instant>,
     awaits_writable: bool,
+    /// The connection to the successor is gone. What is left waits until it is known why.
+    is_broken: bool,
 }
 
 /// What the successor was told of, and has not confirmed.
@@ -48,7 +50,7 @@ enum Current<D> {
         /// The successor may have it.
         sent: bool,
     },
-    Binding,
+    Binding(Bound),
 }
 
 /// How far it has come.
@@ -85,6 +87,7 @@ impl<D> Succession<D> {
             give_up_at: now + PATIENCE,
             retry_at: None,
             awaits_writable: false,
+            is_broken: false,
         }
     }
 
@@ -97,6 +100,9 @@ impl<D> Succession<D> {
     ) -> Progress {
         if self.give_up_at <= pass.now {
             return Progress::Failed;
+        }
+        if self.is_broken {
+            return Progress::Pending;
         }
         self.retry_at = None;
         match self.exchange(pass, cache, buffer) {
@@ -119,6 +125,47 @@ impl<D> Succession<D> {
     /// Whether there is a successor at all: connecting works also where nobody accepts.
     pub(crate) fn has_answered(&self) -> bool {
         self.has_answered
+    }
+
+    /// Takes note that the connection to the successor failed, and keeps what is left for as long as the successor might
+    /// have taken. Whether there is time left.
+    pub(crate) fn break_off<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+    ) -> bool {
+        if self.give_up_at <= pass.now {
+            return false;
+        }
+        self.is_broken = true;
+        self.retry_at = None;
+        if let Some(socket) = self.socket.take() {
+            pass.kernel.unwatch(&socket);
+        }
+        if matches!(self.current, Some(Current::Connection { sent: true, .. })) {
+            // The successor may have been the owner: it is closed without a word.
+            self.current = None;
+        }
+        true
+    }
+
+    /// Gives back what was not handed over.
+    pub(crate) fn into_entries<K: Kernel<Descriptor = D>, H: Host>(
+        mut self,
+        pass: &mut Pass<'_, K, H>,
+    ) -> Entries<Kept<D>> {
+        if let Some(socket) = &self.socket {
+            pass.kernel.unwatch(socket);
+        }
+        let (connection, binding) = match self.current.take() {
+            Some(Current::Connection { taken, sent: false }) => (Some(taken), None),
+            Some(Current::Binding(bound)) => (None, Some(bound)),
+            // Of a connection that was sent the successor may have been the owner: it is closed without a word.
+            Some(Current::Connection { sent: true, .. } | Current::Question) | None => (None, None),
+        };
+        Entries {
+            connections: connection.into_iter().chain(self.connections).collect(),
+            bindings: binding.into_iter().chain(self.bindings).collect(),
+        }
     }
 
     /// Says goodbye to what was not handed over.
@@ -253,7 +300,7 @@ impl<D> Succession<D> {
         for bound in self.bindings.by_ref() {
             if let Ok(request) = entries::save_binding(&bound, pass.now) {
                 self.session.start(&request);
-                self.current = Some(Current::Binding);
+                self.current = Some(Current::Binding(bound));
                 return true;
             }
         }
@@ -276,7 +323,7 @@ impl<D> Succession<D> {
             Some(Current::Connection { taken, sent: false }) => {
                 cache.part(pass, Released::of(taken, Reason::Cleared));
             }
-            Some(Current::Binding) if taken_over => {
+            Some(Current::Binding(_)) if taken_over => {
                 cache.stats_mut().bindings_handed_over += 1;
             }
             _ => {}

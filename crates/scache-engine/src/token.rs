@@ -15,6 +15,8 @@ pub enum Token {
     Parting(Key),
     /// The next process, which takes over.
     Successor,
+    /// The connection over which that process asked to take over.
+    Asker,
 }
 
 /// A place in a table, and which of those that were there in turn.
@@ -61,6 +63,7 @@ impl Token {
             Self::Kept(key) => (3, key.to_number()),
             Self::Parting(key) => (4, key.to_number()),
             Self::Successor => (5, 0),
+            Self::Asker => (6, 0),
         };
         kind << (u64::BITS - KIND_BITS) | rest
     }
@@ -75,6 +78,7 @@ impl Token {
             3 => Some(Self::Kept(key)),
             4 => Some(Self::Parting(key)),
             5 => Some(Self::Successor),
+            6 => Some(Self::Asker),
             _ => None,
         }
     }
@@ -100,6 +104,7 @@ mod tests {
                 generation: 1,
             }),
             Token::Successor,
+            Token::Asker,
         ] {
             assert_eq!(Token::from_number(token.to_number()), Some(token));
         }

@@ -21,9 +21,10 @@ use crate::{Descriptors, Request, Status};
 pub enum Outcome<D> {
     /// Saved, or whatever else was asked for; a descriptor that was sent can be closed.
     Done,
-    /// Found: the connection is this client's now.
+    /// Found: the connection is this client's now. Of a [`Request::TakeOver`] it is the listening socket, without
+    /// properties.
     Found {
-        /// The connection.
+        /// The connection, or the listening socket.
         descriptor: D,
         /// Of a [`Request::Find`], the endpoint that it was saved under.
         endpoint: Option<Box<[u8]>>,
@@ -63,7 +64,7 @@ enum Step {
     Dummy,
     /// The outcome is to come.
     Outcome,
-    /// Status 0 of a find has come, the byte with the descriptor is next.
+    /// Status 0 of a find or of a take-over has come, the byte with the descriptor is next.
     Descriptor(Vec<Box<[u8]>>),
 }
 
@@ -173,7 +174,10 @@ impl<D> Session<D> {
             };
             let properties = std::mem::take(properties);
             let descriptor = self.attached.take(position).ok_or(ProtocolError)?;
-            reply::encode_dummy(self.out.buffer());
+            // A listening socket is not acknowledged: the server reads nothing more from who took it over.
+            if self.pending.front() != Some(&Kind::TakeOver) {
+                reply::encode_dummy(self.out.buffer());
+            }
             self.finish(Outcome::Found {
                 descriptor,
                 endpoint: None,
@@ -202,6 +206,10 @@ impl<D> Session<D> {
                     _ if status != Status::Done => None,
                     Kind::Administer(_) => {
                         self.finish(Outcome::Report(rest.into()));
+                        return Ok(true);
+                    }
+                    Kind::TakeOver => {
+                        self.step = Step::Descriptor(Vec::new());
                         return Ok(true);
                     }
                     Kind::FindEndpoint => Some((None, owned(reply::properties::<1>(rest))?)),

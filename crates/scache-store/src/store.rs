@@ -192,6 +192,33 @@ impl<H> Store<H> {
     /// Puts a connection back where it is the next to be taken of its endpoint, with the deadline it had. If
     /// that has passed the connection is released instead.
     pub fn put_back(&mut self, now: Instant, taken: Taken<H>) -> Option<ConnectionId> {
+        let next = match self.limits.order {
+            Order::Oldest => End::Front,
+            Order::Newest => End::Back,
+        };
+        self.put_at(now, taken, next)
+    }
+
+    /// Puts a connection that [`Store::take_entries`] took out behind those of its endpoint, with the deadline it had.
+    /// If that has passed the connection is released instead.
+    pub fn restore_connection(&mut self, now: Instant, taken: Taken<H>) -> Option<ConnectionId> {
+        self.put_at(now, taken, End::Back)
+    }
+
+    /// Puts a binding that [`Store::take_entries`] took out behind those of its destination, with the deadline it had,
+    /// unless that has passed.
+    pub fn restore_binding(&mut self, now: Instant, bound: &Bound) {
+        if bound.deadline <= now {
+            return;
+        }
+        let deadline = self.nanoseconds(bound.deadline);
+        self.make_room_for_bytes(&[&bound.destination, &bound.endpoint, &bound.property]);
+        let destination = self.destinations.number(&bound.destination);
+        let endpoint = self.endpoints.number(&bound.endpoint);
+        self.bind(destination, endpoint, &bound.property, deadline);
+    }
+
+    fn put_at(&mut self, now: Instant, taken: Taken<H>, end: End) -> Option<ConnectionId> {
         self.expire(now);
         if taken.deadline <= now {
             self.released.push_back(Released {
@@ -204,11 +231,7 @@ impl<H> Store<H> {
         let deadline = self.nanoseconds(taken.deadline);
         self.make_room_for_bytes(&[&taken.endpoint, &taken.property]);
         let endpoint = self.endpoints.number(&taken.endpoint);
-        let front = match self.limits.order {
-            Order::Oldest => End::Front,
-            Order::Newest => End::Back,
-        };
-        Some(self.insert(now, endpoint, taken.property, deadline, taken.handle, front))
+        Some(self.insert(now, endpoint, taken.property, deadline, taken.handle, end))
     }
 
     /// Forgets bindings and releases connections whose deadline is `now` or was before.

@@ -6,7 +6,7 @@ use scache_store::{Reason, Released};
 
 use super::journal::happening;
 use super::{Cache, Kept, Pass};
-use crate::{Failure, Host, Kernel, Key, Note};
+use crate::{Failure, Host, Kernel, Key, Note, Settings};
 
 /// How much is remembered of what a peer said, in bytes.
 const SAID_BYTES: usize = 200;
@@ -52,6 +52,12 @@ impl<D> Cache<D> {
         self.partings.hurry(pass.now, patience);
         self.store.clear();
         self.settle(pass);
+    }
+
+    /// Waits for answers again as the settings say: [`Cache::clear`] was not the end.
+    pub(crate) fn expect_more(&mut self, settings: &Settings) {
+        self.partings
+            .relax(settings.parting_limit, settings.goodbye_timeout);
     }
 
     /// Does what is to be done about a connection that left the store.

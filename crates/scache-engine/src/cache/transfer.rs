@@ -72,4 +72,22 @@ impl<D> Cache<D> {
         }
         self.settle(pass);
     }
+
+    /// Caches again what [`Cache::take_entries`] took out, as it was there. What has expired since gets its goodbye.
+    pub(crate) fn restore<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        entries: Entries<Kept<D>>,
+    ) {
+        for mut taken in entries.connections {
+            self.unwatch(pass.kernel, &mut taken.handle);
+            if let Some(id) = self.store.restore_connection(pass.now, taken) {
+                self.watch_later(pass.now, id);
+            }
+        }
+        for bound in &entries.bindings {
+            self.store.restore_binding(pass.now, bound);
+        }
+        self.settle(pass);
+    }
 }

@@ -8,7 +8,7 @@ use crate::cache::{Pass, Surroundings};
 use crate::client::{self, Client, Next, Turn};
 use crate::handoff::{HandOff, Progress};
 use crate::peers::Peer;
-use crate::{Complaint, End, Failure, Host, Interest, Kernel, Key, Note, Token};
+use crate::{Complaint, Failure, Host, Interest, Kernel, Key, Note, Token};
 
 /// How many are accepted in one go: those who connect and leave again must not keep the others waiting.
 const ACCEPTS_AT_ONCE: usize = 64;
@@ -23,6 +23,10 @@ const LAST_READS: usize = 16;
 impl<K: Kernel, H: Host> Engine<K, H> {
     /// Accepts who waits. `somebody`: an event said that somebody does.
     pub(super) fn accept(&mut self, place: u32, now: Instant, mut somebody: bool) {
+        if self.asker.is_some() {
+            // New clients are for the process that took over.
+            return;
+        }
         let mut evictions = 0;
         for _ in 0..ACCEPTS_AT_ONCE {
             let Some(listener) = self.listeners.get(place as usize) else {
@@ -95,6 +99,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             surroundings,
             buffer: &mut self.buffer,
             requests: client::REQUESTS_PER_TURN,
+            may_yield: self.end.is_none() && self.listeners.len() == 1,
             takes_over: false,
             answered: 0,
         };
@@ -143,7 +148,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             }
         }
         if takes_over {
-            self.yield_to_successor(now);
+            self.yield_to(key, now);
         }
     }
 
@@ -191,15 +196,6 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         ))
     }
 
-    /// A client had this process promise to hand over and end.
-    fn yield_to_successor(&mut self, now: Instant) {
-        // Whoever connected before the successor had the socket's name is ours.
-        for place in 0..self.listeners.len() as u32 {
-            self.accept(place, now, false);
-        }
-        self.end_with(End::Succession);
-    }
-
     fn watch_peer(&mut self, key: Key) -> Result<(), Failure> {
         match self.peers.find(key) {
             Some(peer) => self
@@ -234,7 +230,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         }
     }
 
-    fn part(&mut self, key: Key, now: Instant) {
+    pub(super) fn part(&mut self, key: Key, now: Instant) {
         let Some(peer) = self.peers.remove(key) else {
             return;
         };
@@ -254,10 +250,14 @@ impl<K: Kernel, H: Host> Engine<K, H> {
 
     /// Prepares a peer's socket to be closed.
     pub(super) fn hang_up(&mut self, peer: &Peer<K::Descriptor>) {
-        let socket = peer.socket();
+        self.hang_up_socket(peer.socket(), peer.has_ended());
+    }
+
+    /// Prepares a socket to be closed. `has_ended`: everything that was sent to it is read.
+    pub(super) fn hang_up_socket(&mut self, socket: &K::Descriptor, has_ended: bool) {
         // The other end of a handed-on connection is held by others: closing does not end its events.
         self.kernel.unwatch(socket);
-        if peer.has_ended() {
+        if has_ended {
             return;
         }
         // A client whose last words are read hears the end, not a reset. What it may have sent besides is not worth the

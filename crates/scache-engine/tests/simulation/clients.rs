@@ -18,6 +18,8 @@ pub struct Client {
     manner: Manner,
     pub reads: bool,
     pub is_gone: bool,
+    /// Listening sockets that it took over.
+    listeners: Vec<Socket>,
 }
 
 #[derive(Debug)]
@@ -61,6 +63,7 @@ impl Client {
             manner,
             reads: true,
             is_gone: false,
+            listeners: Vec::new(),
         }
     }
 
@@ -200,7 +203,7 @@ impl Client {
         world: &mut World,
         requests: &mut Requests,
         bytes: &[u8],
-        passed: Vec<Socket>,
+        mut passed: Vec<Socket>,
     ) {
         let Manner::Polite {
             session,
@@ -209,6 +212,9 @@ impl Client {
             further,
         } = &mut self.manner
         else {
+            let listener = world.listener;
+            self.listeners
+                .extend(passed.extract_if(.., |socket| *socket == listener));
             requests.connections.owned.extend(passed);
             return;
         };
@@ -243,6 +249,11 @@ impl Client {
             properties,
         } = outcome
         {
+            if asked == Asked::TakeOver {
+                assert_eq!(descriptor, world.listener);
+                self.listeners.push(descriptor);
+                return;
+            }
             assert_eq!(properties.len(), asked.properties());
             assert_eq!(endpoint.is_some(), matches!(asked, Asked::Find { .. }));
             requests.connections.owned.push(descriptor);
@@ -258,6 +269,9 @@ impl Client {
                     world.let_go(socket);
                 }
             }
+        }
+        for listener in self.listeners {
+            world.let_go(listener);
         }
         world.let_go(self.socket);
     }

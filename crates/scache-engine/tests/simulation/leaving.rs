@@ -41,6 +41,10 @@ pub struct Leaving {
     /// The successor is gone, or makes no sense.
     is_lost: bool,
     failed: bool,
+    /// Who asked for it may be gone, which would be why the successor is. Then nothing is to be given up.
+    pub waits_for_asker: bool,
+    /// The successor is gone, and it is not known yet why.
+    is_broken_off: bool,
     /// The host wants no hand-over any more.
     pub is_called_off: bool,
     watch: bool,
@@ -53,7 +57,7 @@ pub struct Leaving {
 enum Current {
     Question,
     Connection { entry: Entry, sent: bool },
-    Binding,
+    Binding(Bound),
 }
 
 impl Leaving {
@@ -74,6 +78,8 @@ impl Leaving {
             retry_by: None,
             is_lost: false,
             failed: false,
+            waits_for_asker: false,
+            is_broken_off: false,
             is_called_off: false,
             watch,
             taken_over: (0, 0),
@@ -82,7 +88,7 @@ impl Leaving {
 
     /// When it has to go on or to give up.
     pub fn deadline(&self) -> Option<Instant> {
-        let is_over = self.socket.is_none() && self.connections.is_empty();
+        let is_over = self.socket.is_none() && self.connections.is_empty() && !self.is_broken_off;
         let give_up_at = Some(self.give_up_at()).filter(|_| !is_over);
         [give_up_at, self.connect_by, self.retry_by]
             .into_iter()
@@ -213,9 +219,10 @@ impl Leaving {
                 let mut bindings = self.bindings.iter();
                 let at = bindings.position(|bound| bound.destination == destination);
                 let bound = self.bindings.remove(at.expect("not cached"));
-                assert_eq!((bound.property, bound.endpoint), (property, endpoint));
+                let said = (&bound.property, &bound.endpoint);
+                assert_eq!(said, (&property, &endpoint));
                 is_left(bound.deadline, ttl);
-                Current::Binding
+                Current::Binding(bound)
             }
             other => panic!("{other:?} hands nothing over"),
         });
@@ -274,7 +281,7 @@ impl Leaving {
                         Current::Connection { entry, .. } => {
                             released.push((entry, Reason::Cleared))
                         }
-                        Current::Binding => self.taken_over.1 += usize::from(status == b"0"),
+                        Current::Binding(_) => self.taken_over.1 += usize::from(status == b"0"),
                     }
                     self.progress_at = now;
                 }
@@ -295,7 +302,32 @@ impl Leaving {
     }
 
     fn may_fail(&self, now: Instant) -> bool {
-        self.is_lost || self.is_called_off || self.give_up_at() <= now
+        let is_lost = self.is_lost && !self.waits_for_asker;
+        is_lost || self.is_called_off || self.give_up_at() <= now
+    }
+
+    /// Whether the connection to the successor is closed only to wait for the news that who asked is gone.
+    pub fn is_broken_off(&self, now: Instant) -> bool {
+        self.is_lost && !self.may_fail(now)
+    }
+
+    /// It is closed for that. What the successor may have is to be closed, too.
+    pub fn break_off(&mut self) -> Vec<Fd> {
+        self.is_broken_off = true;
+        self.retry_by = None;
+        let mut doomed: Vec<Fd> = self.socket.take().into_iter().collect();
+        match self.current.take() {
+            Some(Current::Connection { entry, sent: true }) => doomed.push(entry.fd),
+            Some(Current::Connection { entry, .. }) => self.connections.insert(0, entry),
+            Some(Current::Binding(bound)) => self.bindings.insert(0, bound),
+            Some(Current::Question) | None => {}
+        }
+        doomed
+    }
+
+    /// What was not handed over.
+    pub fn into_rest(self) -> (Vec<Entry>, Vec<Bound>) {
+        (self.connections, self.bindings)
     }
 
     /// One that waits for its turn is let go of, or all are. Whether that is right.
@@ -325,6 +357,8 @@ impl Leaving {
     /// All that is left to do is to wait for the answers to goodbyes.
     pub fn end(&mut self) {
         assert_eq!(self.descriptors(), 0, "something is left");
+        self.is_broken_off = false;
+        self.bindings.clear();
         self.connect_by = None;
         self.retry_by = None;
     }
@@ -346,7 +380,7 @@ impl Leaving {
             // The successor may have it.
             Some(Current::Connection { entry, sent: true }) => doomed.push(entry.fd),
             Some(Current::Connection { entry, .. }) => released.push((entry, Reason::Cleared)),
-            Some(Current::Question | Current::Binding) | None => {}
+            Some(Current::Question | Current::Binding(_)) | None => {}
         }
         (released, doomed)
     }

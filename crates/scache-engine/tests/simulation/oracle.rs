@@ -11,6 +11,7 @@ mod handoffs;
 mod releases;
 pub mod report;
 mod rest;
+mod takeovers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -62,6 +63,13 @@ pub struct Oracle {
     pub end: Option<End>,
     ended_at: Option<Instant>,
     pub leaving: Option<Leaving>,
+    /// A client that has to get the listening socket next, or to go.
+    promised: Option<Fd>,
+    /// Who has the listening socket, too.
+    asker: Option<Fd>,
+    asker_is_gone: bool,
+    /// Connections and bindings that were handed over before it served again.
+    handed_over_before: (usize, usize),
     pub now: Instant,
     spins: u32,
     polled_at: Option<Instant>,
@@ -148,6 +156,10 @@ impl Oracle {
             end: None,
             ended_at: None,
             leaving: None,
+            promised: None,
+            asker: None,
+            asker_is_gone: false,
+            handed_over_before: (0, 0),
             now,
             spins: 0,
             polled_at: None,
@@ -190,12 +202,17 @@ impl Oracle {
                 self.book.begin_pass();
                 self.check_poll(trace, *timeout, *before);
             }
-            Event::Accept(result) => self.accepted(world, *result),
+            Event::Accept(result) => {
+                assert!(self.leaving.is_none(), "it accepts somebody and is leaving");
+                self.accepted(world, *result);
+            }
             Event::Receive { fd, result } => {
                 if self.drains.as_ref().is_some_and(|drains| drains.fd == *fd) {
                     self.drained(result);
                 } else if self.peers.contains_key(fd) {
                     self.received(*fd, result);
+                } else if self.asker == Some(*fd) {
+                    self.asker_received(result);
                 } else if self.handoffs.contains_key(fd) {
                     self.hand_off_received(*fd, result);
                 } else if let Some(leaving) = self.leaving_on(*fd) {
@@ -216,7 +233,9 @@ impl Oracle {
                 passed,
                 result,
             } => {
-                if self.peers.contains_key(fd) {
+                if passed.is_some() && *passed == self.listener {
+                    self.yielded(*fd, bytes, *result);
+                } else if self.peers.contains_key(fd) {
                     self.sent(world, *fd, bytes, *passed, *result);
                 } else if self.leaving_on(*fd).is_some() {
                     self.handed_over(world, index, bytes, *passed, *result);
@@ -266,6 +285,7 @@ impl Oracle {
                 leaving.end();
             }
             Event::Ending(end) => self.ending(*end),
+            Event::Resumed => self.resumed(),
             Event::Statistics(statistics) => {
                 let mut expected = std::mem::take(&mut self.cache.statistics);
                 if std::mem::take(&mut self.cache.is_uncertain) {
@@ -428,7 +448,9 @@ impl Oracle {
             "clients are still connected"
         );
         let is_empty = self.cache.entries.is_empty() && self.cache.bindings.is_empty();
-        let hands_over = self.end == Some(End::Succession) && self.settings.hand_over && !is_empty;
+        let hands_over = self.end == Some(End::Succession)
+            && self.settings.hand_over
+            && (!is_empty || self.asker.is_some());
         self.hurry();
         let entries = std::mem::take(&mut self.cache.entries);
         let bindings = std::mem::take(&mut self.cache.bindings);
@@ -439,6 +461,7 @@ impl Oracle {
                 self.now,
                 self.settings.watch,
             ));
+            self.expect_asker();
         } else {
             self.leaving = Some(Leaving::new(Vec::new(), Vec::new(), self.now, false));
             self.releases.clear(entries);

@@ -68,7 +68,10 @@ impl Requests {
         }
         match self.random.u8(0..22) {
             21 => Asked::Administer(self.about()),
-            20 => Asked::Inline,
+            20 => match self.random.u8(0..30) {
+                0 => Asked::TakeOver,
+                _ => Asked::Inline,
+            },
             0..=6 => self.save(),
             7..=11 => Asked::FindEndpoint(self.name()),
             12..=14 => Asked::SaveDestination {

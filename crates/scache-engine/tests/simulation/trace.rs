@@ -56,6 +56,7 @@ pub enum Event {
         bindings: usize,
     },
     Ending(End),
+    Resumed,
     Statistics(Statistics),
 }
 

@@ -58,6 +58,8 @@ pub struct Process {
     watched: Vec<Fd>,
     /// The host wants it to end.
     pub end: Option<End>,
+    /// Its host allows another process to take over.
+    pub may_yield: bool,
     /// All its descriptors are closed at once, with its epoll instance.
     pub exits: bool,
     /// Events are held back and made up at random.

@@ -26,5 +26,6 @@ pub(super) fn serve(settings: &Settings, log: &Rc<Log>) -> io::Result<()> {
     engine
         .serve_only(Descriptor::from(input), Descriptor::from(output))
         .and_then(|()| engine.leave())
+        .map(|_| ())
         .map_err(io::Error::other)
 }

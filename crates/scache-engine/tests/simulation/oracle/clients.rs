@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use scache_engine::{Complaint, End, Failure, Transport};
+use scache_engine::{Complaint, Failure, Transport};
 use scache_proto::entries::Happening;
 use scache_proto::limits;
 use scache_proto::server::Fault;
@@ -70,6 +70,11 @@ impl Peer {
         self.is_owed || self.may_be_behind || self.carried >= EVENTS
     }
 
+    /// What else it said has to wait.
+    pub fn is_cut_short(&mut self) {
+        self.carried = EVENTS;
+    }
+
     pub fn is_answered(&self) -> bool {
         self.session.is_answered()
     }
@@ -78,6 +83,7 @@ impl Peer {
 impl Oracle {
     pub(super) fn accepted(&mut self, world: &World, result: Result<Fd, Failure>) {
         self.finish_turn();
+        assert_eq!(self.asker, None, "clients are somebody else's");
         self.retry_by = None;
         match result {
             Ok(fd) => {
@@ -377,9 +383,13 @@ impl Oracle {
         if !may {
             self.expected.push(Complaint::MayNotTakeOver);
         }
-        let does = may && waits && self.settings.hand_over;
-        if does && self.end.is_none() {
-            self.asked_to_end = Some(End::Succession);
+        let does = may
+            && waits
+            && self.settings.hand_over
+            && self.end.is_none()
+            && world.processes[self.process].may_yield;
+        if does {
+            self.promise_listener(fd);
         }
         let status = if does { 0 } else { 2 };
         self.peer(fd).session.reply(status, &[]);

@@ -2,6 +2,7 @@
 
 use scache_engine::Failure;
 
+use super::clients::Peer;
 use super::{Draining, Oracle};
 use crate::model::Entry;
 use crate::session::State;
@@ -36,10 +37,17 @@ impl Oracle {
             self.doomed.push(fd);
         } else if self.peers.contains_key(&fd) {
             self.part(fd);
+        } else if self.asker == Some(fd) {
+            self.asker_is_let_go_of(fd);
         } else if self.handoffs.contains_key(&fd) {
             self.hand_off_is_over(fd);
         } else if let Some(leaving) = self.leaving_on(fd) {
-            let (released, doomed) = leaving.close(now);
+            let is_kept = leaving.is_broken_off(now);
+            let (released, doomed) = if is_kept {
+                (Vec::new(), leaving.break_off())
+            } else {
+                leaving.close(now)
+            };
             self.releases.push_all(released);
             self.doomed.extend(doomed);
         }
@@ -67,13 +75,24 @@ impl Oracle {
                 "client {fd} is parted from without reason"
             );
         }
+        if self.promised == Some(fd) {
+            self.promised = None;
+        }
         self.doomed.push(fd);
-        self.doomed.extend(peer.session.held());
-        let delivered = peer.session.delivered.iter().map(|entry| entry.fd);
-        self.doomed.extend(delivered);
         if !peer.ended {
             self.drains = Some(Draining::new(fd));
         }
+        self.end_session(peer);
+        if self.peers.is_empty() && self.handoffs.is_empty() {
+            self.idle_since = Some(self.now);
+        }
+    }
+
+    /// What a client had of the cache, and what it sent, goes back or is closed.
+    pub(super) fn end_session(&mut self, peer: Peer) {
+        self.doomed.extend(peer.session.held());
+        let delivered = peer.session.delivered.iter().map(|entry| entry.fd);
+        self.doomed.extend(delivered);
         match peer.session.state {
             State::AwaitDummy(entry) => self.to_put_back.push_back(entry),
             State::AwaitReceipt(entry) => self.doomed.push(entry.fd),
@@ -83,9 +102,6 @@ impl Oracle {
         let unsent = peer.session.riders.into_iter().rev();
         self.to_put_back.extend(unsent.map(|(_, entry)| entry));
         self.put_back_next();
-        if self.peers.is_empty() && self.handoffs.is_empty() {
-            self.idle_since = Some(self.now);
-        }
     }
 
     /// Puts back what is to be put back, until somebody has to make room for it first.

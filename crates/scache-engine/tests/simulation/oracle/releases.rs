@@ -134,8 +134,11 @@ impl Oracle {
         }
         let limit = self.settings.parting_limit.max(1);
         // Of those that are to be given up at the same instant any may be.
-        let makes_room = self.leaving.is_none() && self.partings.len() >= limit;
-        self.surplus += usize::from(makes_room);
+        if self.leaving.is_none() {
+            // There may be more than one too many after an end that was none.
+            let most = limit - 1 + self.surplus;
+            self.surplus += self.partings.len().saturating_sub(most);
+        }
         self.partings.push(Parting {
             fd,
             deadline: self.now + self.patience(),

@@ -22,6 +22,8 @@ impl Oracle {
         self.end_turns();
         assert!(self.expected.is_empty(), "not told: {:?}", self.expected);
         assert!(self.doomed.is_empty(), "not closed: {:?}", self.doomed);
+        assert_eq!(self.promised, None, "it has no listening socket");
+        assert!(!self.asker_is_gone, "nobody takes over any more");
         assert_eq!(std::mem::take(&mut self.timeouts), 0, "told without reason");
         assert_eq!(self.surplus, 0, "too many answers are awaited");
         self.room = 0;
@@ -56,6 +58,7 @@ impl Oracle {
             + self.partings.len()
             + of_leaving
             + of_peers
+            + usize::from(self.asker.is_some())
             + of_handoffs;
         assert_eq!(
             world.processes[self.process].open, open,
@@ -95,6 +98,11 @@ impl Oracle {
                 health == Health::Alive || !world.is_watched(parting.fd),
                 "{parting:?} has answered"
             );
+        }
+        if let Some(asker) = self.asker {
+            let health = world.health(world.socket(asker));
+            let is_here = matches!(health, Health::Alive | Health::Spoke(_));
+            assert!(is_here, "{asker} takes nothing over any more");
         }
         for fd in self.handoffs.keys() {
             let health = world.health(world.socket(*fd));

@@ -10,7 +10,11 @@ use crate::trace::Event;
 
 impl World {
     pub fn start_process(&mut self) -> usize {
-        self.processes.push(Process::default());
+        let process = Process {
+            may_yield: self.random.u8(0..8) > 0,
+            ..Process::default()
+        };
+        self.processes.push(process);
         self.processes.len() - 1
     }
 

@@ -11,6 +11,7 @@ pub mod passing;
 pub mod places;
 pub mod privileges;
 pub mod processes;
+pub mod signals;
 pub mod sockets;
 pub mod trust;
 pub mod watchdog;

@@ -8,11 +8,13 @@ use std::time::{Instant, SystemTime};
 
 use scache_engine::{Complaint, End, Note};
 use scache_store::Statistics;
+use scache_sys::signals;
+use signal_hook::consts::{SIGIO, SIGPROF, SIGTTOU, SIGUSR1, SIGUSR2, SIGVTALRM, SIGXFSZ};
 
 use crate::kernel::{Linux, Watcher};
 use crate::log::Log;
 use crate::postfix::StatusChannel;
-use crate::standalone::ServiceManager;
+use crate::standalone::{Guard, Predecessor, ServiceManager, Whereabouts};
 use crate::statistics;
 
 /// The surroundings.
@@ -22,6 +24,8 @@ pub struct Host {
     master: Option<StatusChannel>,
     manager: Option<Rc<ServiceManager>>,
     signals: Option<UnixStream>,
+    guard: Option<Guard>,
+    predecessor: Option<Predecessor>,
     /// When the interval began that the next statistics are of; `None`: nobody wants any.
     interval_began: Option<SystemTime>,
 }
@@ -29,6 +33,13 @@ pub struct Host {
 /// The numbers of what is watched for the host.
 const MASTER: u32 = 0;
 const SIGNALS: u32 = 1;
+const GUARD: u32 = 2;
+const PREDECESSOR: u32 = 3;
+
+/// Signals that mean nothing to a cache, and would end it or, of a terminal, stop it because it writes a line.
+const UNWANTED: [i32; 7] = [
+    SIGUSR1, SIGUSR2, SIGVTALRM, SIGPROF, SIGIO, SIGXFSZ, SIGTTOU,
+];
 
 impl Host {
     /// Surroundings that consist of a log only.
@@ -38,6 +49,8 @@ impl Host {
             master: None,
             manager: None,
             signals: None,
+            guard: None,
+            predecessor: None,
             interval_began: None,
         }
     }
@@ -68,18 +81,74 @@ impl Host {
         Ok(())
     }
 
-    /// Ends when one of these signals comes.
+    /// Ends when its socket's file is not where it was any more. Another process may take over then, as long as it is.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub fn guard<W: Watcher>(&mut self, guard: Guard, kernel: &mut Linux<W>) -> io::Result<()> {
+        kernel.watch_for_host(&guard, GUARD)?;
+        self.guard = Some(guard);
+        Ok(())
+    }
+
+    /// Whether it ends because its socket's file is not where it was.
+    pub fn has_lost_its_file(&self) -> bool {
+        self.guard.as_ref().is_some_and(Guard::is_lost)
+    }
+
+    /// Waits for the end of the process that hands over to this one.
+    ///
+    /// # Errors
+    /// What epoll_ctl(2) says.
+    pub fn succeed<W: Watcher>(
+        &mut self,
+        predecessor: Predecessor,
+        kernel: &mut Linux<W>,
+    ) -> io::Result<()> {
+        kernel.watch_for_host(predecessor.connection(), PREDECESSOR)?;
+        self.predecessor = Some(predecessor);
+        Ok(())
+    }
+
+    /// Whether the process before this one may still serve again: it is there, and this one has not got everything.
+    pub fn has_predecessor(&self) -> bool {
+        self.predecessor.is_some()
+    }
+
+    /// Ends when one of these signals comes, and ignores what else would end or stop it and is not meant to. A signal
+    /// stays ignored if this program was started so, as nohup(1) does.
     ///
     /// # Errors
     /// What sigaction(2) and epoll_ctl(2) say.
     pub fn end_on<W: Watcher>(&mut self, signals: &[i32], kernel: &mut Linux<W>) -> io::Result<()> {
+        for signal in UNWANTED {
+            signals::ignore(signal)?;
+        }
         let (ours, theirs) = UnixStream::pair()?;
         for signal in signals {
+            if signals::is_ignored(*signal) {
+                continue;
+            }
             signal_hook::low_level::pipe::register(*signal, theirs.try_clone()?)?;
         }
         kernel.watch_for_host(&ours.as_fd(), SIGNALS)?;
         self.signals = Some(ours);
         Ok(())
+    }
+}
+
+impl Host {
+    fn look_at_file(&mut self) -> Option<End> {
+        let guard = self.guard.as_mut()?;
+        let is_lost = guard.attend();
+        if is_lost {
+            self.log.warning(format_args!(
+                "{} does not lead to this daemon any more (removed, replaced, or its directory moved): ending, for \
+                 no client can find it",
+                guard.file().path().display()
+            ));
+        }
+        is_lost.then_some(End::Signal)
     }
 }
 
@@ -94,6 +163,9 @@ impl scache_engine::Host for Host {
             Note::Ending(End::Succession) if self.master.is_none() => {
                 self.log.verbose("taken over -- exiting");
             }
+            Note::Resumed => self
+                .log
+                .warning("the daemon that took over ended before it had everything: serving again"),
             note => self.log.verbose(note),
         }
     }
@@ -124,6 +196,14 @@ impl scache_engine::Host for Host {
                 .as_ref()
                 .is_some_and(StatusChannel::ended)
                 .then_some(End::Succession),
+            GUARD => self.look_at_file(),
+            PREDECESSOR => {
+                if self.predecessor.as_ref().is_some_and(Predecessor::is_gone) {
+                    self.predecessor = None;
+                    self.log.verbose("the daemon before this one is gone");
+                }
+                None
+            }
             _ => Some(End::Signal),
         }
     }
@@ -133,6 +213,14 @@ impl scache_engine::Host for Host {
         if let Some(manager) = &self.manager {
             manager.is_alive(now);
         }
+    }
+
+    fn may_yield(&mut self) -> bool {
+        self.predecessor.is_none()
+            && self
+                .guard
+                .as_ref()
+                .is_some_and(|guard| guard.file().whereabouts() == Whereabouts::There)
     }
 
     fn next_deadline(&self) -> Option<Instant> {

@@ -4,6 +4,8 @@
 //! descriptor store. Without it, the next daemon takes over.
 
 mod descriptor_store;
+mod guard;
+mod lock;
 mod options;
 mod passed;
 mod service_manager;
@@ -12,28 +14,33 @@ mod table;
 mod takeover;
 mod values;
 
+use std::io;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
 
 use clap::CommandFactory;
-use scache_engine::{End, Engine, Listener, Settings, Transport};
+use scache_engine::{Departure, End, Engine, Listener, Settings, Transport};
 use scache_sys::closer::Closer;
 use scache_sys::descriptors::Descriptor;
 use scache_sys::sockets::Name;
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU};
 
 use crate::failed;
 use crate::host::Host;
 use crate::kernel::{self, Epoll, Linux};
 use crate::log::{Log, Target};
+pub use guard::Guard;
 use options::Options;
 use passed::Passed;
 pub use service_manager::ServiceManager;
-use socket::Socket;
-use takeover::{Place, Takeover};
+use socket::{Place, Socket};
+pub use socket::{SocketFile, Whereabouts};
+pub use takeover::Predecessor;
+use takeover::TakeoverError;
 
 /// Runs the program `scached`. Errors are said on standard error.
 pub fn main() -> ExitCode {
@@ -54,10 +61,8 @@ pub fn command() -> clap::Command {
 
 /// Where clients come from.
 enum Source {
-    /// A socket of our own.
-    Own(Socket),
-    /// One in the place of another daemon's, which has not been asked yet.
-    Displacing(Takeover),
+    /// A socket of our own, and who had it before and hands over.
+    Own(Socket, Option<Predecessor>),
     /// Sockets that stay when we go.
     Passed,
 }
@@ -92,17 +97,23 @@ fn run(options: &Options) -> Result<(), String> {
         Closer::start(Instant::now()).map_err(failed("cannot start the process that closes"))?;
     let mut kernel =
         Linux::new(Epoll::new().map_err(failed("cannot start"))?, &listeners).with_closer(closer);
-    if let Some(path) = source.socket().map(Socket::path) {
-        kernel =
-            kernel.with_successor(Name::of_path(path).map_err(failed("cannot name the socket"))?);
-    }
     let mut host = Host::new(Rc::clone(&log));
     if let Some(manager) = &manager {
         host = host.with_service_manager(Rc::clone(manager));
     }
-    host.end_on(&[SIGINT, SIGTERM], &mut kernel)
+    host.end_on(&[SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU], &mut kernel)
         .map_err(failed("cannot handle signals"))?;
     let screen = first_screen(&settings, &names(&source, &listeners), manager.is_some());
+    let socket = match source {
+        Source::Own(socket, predecessor) => {
+            let name = socket.place().name();
+            kernel = kernel.with_successor(name.map_err(failed("cannot name the socket"))?);
+            attend(&socket, predecessor, &mut host, &mut kernel)
+                .map_err(failed("cannot watch the socket"))?;
+            Some(socket)
+        }
+        Source::Passed => None,
+    };
     let mut engine =
         Engine::new(settings, kernel, host, listeners).map_err(failed("cannot start"))?;
     let (entries, warnings) = descriptor_store::take_back(manager.as_deref(), passed.stored);
@@ -110,8 +121,6 @@ fn run(options: &Options) -> Result<(), String> {
         log.warning(warning);
     }
     engine.put_entries(entries);
-    // Its file stays as long as we listen there.
-    let _socket = source.settle()?;
     log.screen(&screen);
     if let Some(manager) = &manager
         && let Err(error) = manager.say(&[NotifyState::Ready], None)
@@ -120,24 +129,66 @@ fn run(options: &Options) -> Result<(), String> {
             "the service manager was not told of the start: {error}"
         ));
     }
-    let end = engine.serve().map_err(failed("the event loop failed"))?;
-    if let Some(manager) = &manager {
-        manager.tell(&[NotifyState::Stopping]);
-        if stores && end == End::Signal {
-            let stored = descriptor_store::store(manager, engine.take_entries());
-            if let Some(warning) = stored.warning {
-                log.warning(warning);
+    loop {
+        let end = engine.serve().map_err(failed("the event loop failed"))?;
+        // A daemon that may serve again does not say that it ends.
+        let has_yielded = engine.has_yielded();
+        if let Some(manager) = manager.as_deref().filter(|_| !has_yielded) {
+            manager.tell(&[NotifyState::Stopping]);
+            if stores && end == End::Signal {
+                leave_to(manager, &mut engine, &log);
             }
-            if stored.connections > 0 {
-                log.verbose(format_args!(
-                    "left {} connections to the service manager",
-                    stored.connections
-                ));
-            }
-            engine.put_entries(stored.left);
+        }
+        let departure = engine.leave().map_err(failed("the event loop failed"))?;
+        if departure == Departure::Complete {
+            let is_shared = has_yielded || engine.host().has_predecessor();
+            let is_ours = end != End::Succession && !is_shared;
+            return conclude(socket, is_ours, engine.host().has_lost_its_file());
         }
     }
-    engine.leave().map_err(failed("the event loop failed"))
+}
+
+/// Leaves what is cached to the service manager.
+fn leave_to(manager: &ServiceManager, engine: &mut Engine<Linux<Epoll>, Host>, log: &Log) {
+    let stored = descriptor_store::store(manager, engine.take_entries());
+    if let Some(warning) = stored.warning {
+        log.warning(warning);
+    }
+    if stored.connections > 0 {
+        log.verbose(format_args!(
+            "left {} connections to the service manager",
+            stored.connections
+        ));
+    }
+    engine.put_entries(stored.left);
+}
+
+/// Lets the host see to the socket's file, and to the daemon that had it before.
+fn attend(
+    socket: &Socket,
+    predecessor: Option<Predecessor>,
+    host: &mut Host,
+    kernel: &mut Linux<Epoll>,
+) -> io::Result<()> {
+    if let Some(file) = socket.file() {
+        host.guard(Guard::new(file.clone())?, kernel)?;
+    }
+    predecessor.map_or(Ok(()), |predecessor| host.succeed(predecessor, kernel))
+}
+
+/// The end. `is_ours`: nobody else listens at the socket, so that its file goes.
+fn conclude(socket: Option<Socket>, is_ours: bool, is_lost: bool) -> Result<(), String> {
+    let Some(mut socket) = socket else {
+        return Ok(());
+    };
+    socket.own(is_ours);
+    if is_lost {
+        return Err(format!(
+            "{} was lost: start the daemon again",
+            socket.place().path().display()
+        ));
+    }
+    Ok(())
 }
 
 /// Listens: at what was passed, else at a socket of our own.
@@ -167,15 +218,12 @@ fn listen(
             .collect();
         return Ok((Source::Passed, listeners.map_err(cannot_listen)?));
     }
-    let (path, mode) = (options.socket_path(), options.socket_mode());
-    let source = if options.takeover {
-        match takeover::begin(&path, mode).map_err(|error| error.to_string())? {
-            Place::Free(socket) => Source::Own(socket),
-            Place::Taken(takeover) => Source::Displacing(takeover),
-        }
-    } else {
-        Source::Own(Socket::bind(&path, mode).map_err(|error| error.to_string())?)
-    };
+    let source = open(
+        &options.socket_path(),
+        options.socket_mode(),
+        options.takeover,
+    )
+    .map_err(|error| error.to_string())?;
     let listeners: Result<Vec<_>, _> = source
         .socket()
         .map(|socket| kernel::listener(socket.listener()?, Transport::Unix))
@@ -184,21 +232,23 @@ fn listen(
     Ok((source, listeners.map_err(cannot_listen)?))
 }
 
+/// Opens a socket of our own, or takes over the one that is there.
+fn open(path: &Path, mode: u32, takeover: bool) -> Result<Source, TakeoverError> {
+    let place = Place::new(path)?;
+    let lock = place.lock()?;
+    let (socket, predecessor) = if takeover {
+        takeover::begin(&place, mode, lock)?
+    } else {
+        (Socket::bind(&place, mode, &lock)?, None)
+    };
+    Ok(Source::Own(socket, predecessor))
+}
+
 impl Source {
     fn socket(&self) -> Option<&Socket> {
         match self {
-            Self::Own(socket) => Some(socket),
-            Self::Displacing(takeover) => takeover.socket(),
+            Self::Own(socket, _) => Some(socket),
             Self::Passed => None,
-        }
-    }
-
-    /// From now on this is the only daemon there.
-    fn settle(self) -> Result<Option<Socket>, String> {
-        match self {
-            Self::Own(socket) => Ok(Some(socket)),
-            Self::Displacing(takeover) => takeover.ask().map_err(|error| error.to_string()),
-            Self::Passed => Ok(None),
         }
     }
 }
@@ -206,7 +256,7 @@ impl Source {
 /// Where clients find us, in words.
 fn names(source: &Source, listeners: &[Listener<Descriptor>]) -> String {
     if let Some(socket) = source.socket() {
-        return socket.path().display().to_string();
+        return socket.place().path().display().to_string();
     }
     let names: Vec<_> = listeners
         .iter()

@@ -18,7 +18,7 @@ use scache_sys::descriptors::{Descriptor, adopt};
 use scache_sys::privileges::{self, User};
 use scache_sys::processes::{self, Side};
 use scache_sys::{local_time, watchdog};
-use signal_hook::consts::SIGTERM;
+use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTERM, SIGXCPU};
 
 use super::StatusChannel;
 use super::command_line::{CommandLine, UsageError};
@@ -200,7 +200,7 @@ impl Prepared {
         let mut host = Host::new(Rc::clone(log)).with_statistics();
         host.obey_master(channel, &mut kernel)
             .map_err(failed("cannot watch the status channel"))?;
-        host.end_on(&[SIGTERM], &mut kernel)
+        host.end_on(&[SIGTERM, SIGHUP, SIGQUIT, SIGXCPU], &mut kernel)
             .map_err(failed("cannot handle signals"))?;
         let settings = Settings {
             own_user: rustix::process::geteuid().as_raw(),
@@ -221,7 +221,9 @@ impl Prepared {
             process::exit(0);
         }
         watchdog::start_again();
-        engine.leave().map_err(failed("the event loop failed"))
+        // Nobody can take over a socket of master(8), so this is the end.
+        let _ = engine.leave().map_err(failed("the event loop failed"))?;
+        Ok(())
     }
 
     /// The sockets that this service is to have.

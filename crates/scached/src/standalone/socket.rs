@@ -1,22 +1,59 @@
 //! The socket file of a daemon on its own.
 //!
-//! A file left by a daemon that is gone is replaced, one that a live daemon listens on is not, and
-//! nothing else that may be at the path is ever removed. A socket that takes the place of another one is made
-//! beside it, and the two files change names: at no moment is there none.
+//! A file left by a daemon that is gone is replaced, one that a live daemon listens on is not, and nothing else that
+//! may be at the path is ever removed. Whatever is done about the file is done under the lock on its path, and in a
+//! directory where nobody but root and this user can put something else there. The file of a daemon that gives way
+//! stays: the next daemon gets its listening socket.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// A listening socket and its file, which goes away with it.
+use rustix::fs::Mode;
+use scache_sys::places::{self, Missing, PlaceError};
+use scache_sys::sockets::Name;
+
+use super::lock::{Lock, LockError};
+
+/// Where a socket file is or is to be: a path that only root and this user can make lead somewhere else.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    /// Without symbolic links.
+    path: PathBuf,
+    /// The path for bind(2) and connect(2), which have little room for one.
+    short: PathBuf,
+}
+
+/// Whether a file is still at its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// It is.
+    There,
+    /// It is not: it was removed or renamed, or a directory above it was.
+    Gone,
+    /// Nobody knows: the system calls that would tell fail.
+    Unknown,
+}
+
+/// A file's path, device and number.
+#[derive(Clone, Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    number: u64,
+}
+
+/// A listening socket and its file, which goes away with it unless it is another daemon's.
 #[derive(Debug)]
 pub(super) struct Socket {
-    listener: UnixListener,
-    path: PathBuf,
-    /// The file's device and number: somebody may have put another file there since.
-    identity: Option<(u64, u64)>,
+    listener: OwnedFd,
+    place: Place,
+    file: Option<SocketFile>,
+    /// The file is to be removed at the end.
+    is_ours: bool,
 }
 
 /// Why there is no socket. Each says what to do.
@@ -26,12 +63,16 @@ pub(super) enum SocketError {
     TooLong(PathBuf),
     #[error("{} is in use: another daemon listens there; stop it, or choose another path with --socket", .0.display())]
     InUse(PathBuf),
+    #[error("{} is busy: another daemon is starting or taking over there; wait until it has, or choose another path with --socket", .0.display())]
+    Busy(PathBuf),
     #[error("{} exists and is not a socket: remove it, or choose another path with --socket", .0.display())]
     NotASocket(PathBuf),
-    #[error("{} belongs to another user, who could take the socket away: choose a path in a directory of your own with --socket", .0.display())]
-    NotOurs(PathBuf),
-    #[error("{} cannot change places with a socket beside it: {error}: stop the daemon there and start without --takeover, or choose a path on another file system with --socket", .path.display())]
-    Exchange { path: PathBuf, error: io::Error },
+    #[error("{} is not safe: {error}; or choose a path in a directory of your own with --socket", .path.display())]
+    Unsafe { path: PathBuf, error: PlaceError },
+    #[error("cannot lock {}: {error}: see whether it can be written to and is on a local file system, or choose another path with --socket", .path.display())]
+    Lock { path: PathBuf, error: io::Error },
+    #[error("{} belongs to another user ({user}): remove it, or choose a path in a directory of your own with --socket", .path.display())]
+    OtherUser { path: PathBuf, user: u32 },
     #[error("cannot create {}: {error}: choose a path in a directory you may write to with --socket", .path.display())]
     Create { path: PathBuf, error: io::Error },
 }
@@ -39,179 +80,197 @@ pub(super) enum SocketError {
 /// What sockaddr_un has room for, without the NUL behind it.
 const LONGEST_PATH: usize = 107;
 
-impl Socket {
-    /// Listens at `path`, whose directory is made if it is missing (for this user only).
-    pub(super) fn bind(path: &Path, mode: u32) -> Result<Self, SocketError> {
-        if path.as_os_str().len() > LONGEST_PATH {
-            return Err(SocketError::TooLong(path.to_owned()));
-        }
-        if let Some(directory) = path.parent()
-            && !directory.as_os_str().is_empty()
-            && !directory.exists()
-        {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(directory)
-                .map_err(|error| SocketError::create(path, error))?;
-        }
-        if !is_trustworthy(path) {
-            return Err(SocketError::NotOurs(path.to_owned()));
-        }
-        remove_stale(path)?;
-        Self::bind_here(path, mode)
-    }
+/// How long another process may take that starts or takes over at the same path.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Listens at `path`, where another daemon does. Its socket stays where it was, under another name, until
-    /// it is known whether that daemon gives way.
-    pub(super) fn displace(path: &Path, mode: u32) -> Result<Displaced, SocketError> {
-        if !is_trustworthy(path) {
-            return Err(SocketError::NotOurs(path.to_owned()));
-        }
-        let aside = path.with_file_name(format!(".scache.{}", std::process::id()));
-        if aside.as_os_str().len() > LONGEST_PATH {
-            return Err(SocketError::TooLong(path.to_owned()));
-        }
-        remove_stale(&aside)?;
-        let mut socket = Self::bind_here(&aside, mode)?;
-        exchange(path, &aside).map_err(|error| SocketError::Exchange {
-            path: path.to_owned(),
-            error,
+/// As many connections may wait to be accepted as the kernel allows for.
+const BACKLOG: i32 = -1;
+
+impl Place {
+    /// Looks at the path of a socket, and makes the directories that are missing (for this user only).
+    pub(super) fn new(path: &Path) -> Result<Self, SocketError> {
+        let user = rustix::process::geteuid().as_raw();
+        let resolved = places::resolve(path, user, Missing::Create).map_err(|error| {
+            let path = path.to_owned();
+            match error {
+                PlaceError::Io { error, .. } => SocketError::Create { path, error },
+                error => SocketError::Unsafe { path, error },
+            }
         })?;
-        path.clone_into(&mut socket.path);
-        Ok(Displaced {
-            socket: Some(socket),
-            aside,
+        let fits = |path: &&Path| path.as_os_str().len() <= LONGEST_PATH;
+        // A relative path may be short where the whole is not.
+        let short = [&*resolved, path].into_iter().find(fits);
+        let short = short.ok_or_else(|| SocketError::TooLong(resolved.clone()))?;
+        Ok(Self {
+            short: short.to_owned(),
+            path: resolved,
         })
     }
 
-    fn bind_here(path: &Path, mode: u32) -> Result<Self, SocketError> {
-        let listener = bind_with_mode(path, mode).map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => SocketError::InUse(path.to_owned()),
-            _ => SocketError::create(path, error),
+    /// The path, without symbolic links.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name to connect to.
+    pub(super) fn name(&self) -> io::Result<Name> {
+        Name::of_path(&self.short)
+    }
+
+    /// Lets no other process start here, take over or remove the file.
+    pub(super) fn lock(&self) -> Result<Lock, SocketError> {
+        Lock::take(&self.path, LOCK_PATIENCE).map_err(|error| match error {
+            LockError::Busy => SocketError::Busy(self.path.clone()),
+            LockError::Unusable(path, error) => SocketError::Lock { path, error },
+            LockError::OtherUser(path, user) => SocketError::OtherUser { path, user },
+        })
+    }
+}
+
+impl Socket {
+    /// Listens at a place where nobody else does. The lock has to be held meanwhile.
+    pub(super) fn bind(place: &Place, mode: u32, _lock: &Lock) -> Result<Self, SocketError> {
+        remove_stale(place)?;
+        let listener = bind_with_mode(&place.short, mode).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => SocketError::InUse(place.path.clone()),
+            _ => place.cannot_create(error),
         })?;
         Ok(Self {
+            listener: listener.into(),
+            place: place.clone(),
+            file: SocketFile::at(&place.path),
+            is_ours: true,
+        })
+    }
+
+    /// Takes over the listening socket of another daemon, whose file this is. It stays that daemon's until
+    /// [`Socket::own`].
+    pub(super) fn adopt(
+        place: &Place,
+        mode: u32,
+        listener: OwnedFd,
+        _lock: &Lock,
+    ) -> Result<Self, SocketError> {
+        // From now on clients are told that this process listens, not the other one.
+        rustix::net::listen(&listener, BACKLOG)
+            .map_err(|error| place.cannot_create(error.into()))?;
+        let metadata =
+            std::fs::symlink_metadata(&place.path).map_err(|error| place.cannot_create(error))?;
+        if metadata.file_type().is_socket() && metadata.mode() & 0o777 != mode {
+            // Only root and this user could have put something else there since.
+            std::fs::set_permissions(&place.path, std::fs::Permissions::from_mode(mode))
+                .map_err(|error| place.cannot_create(error))?;
+        }
+        Ok(Self {
             listener,
-            path: path.to_owned(),
-            identity: identity(path),
+            place: place.clone(),
+            file: SocketFile::at(&place.path),
+            is_ours: false,
         })
     }
 
     /// Where it listens.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> Option<&SocketFile> {
+        self.file.as_ref()
     }
 
     /// Another descriptor of the listening socket.
     pub(super) fn listener(&self) -> io::Result<OwnedFd> {
         self.listener.as_fd().try_clone_to_owned()
     }
+
+    /// Sets whether the file goes at the end: not if another daemon listens there as well.
+    pub(super) fn own(&mut self, is_ours: bool) {
+        self.is_ours = is_ours;
+    }
 }
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        if self.identity.is_some() && self.identity == identity(&self.path) {
-            // Nothing is lost if it stays: the next daemon finds that it is stale.
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// A socket in the place of another one, which gets its place back if nothing else is decided.
-#[derive(Debug)]
-pub(super) struct Displaced {
-    socket: Option<Socket>,
-    /// The name that the other one has meanwhile.
-    aside: PathBuf,
-}
-
-impl Displaced {
-    /// The socket in its place.
-    pub(super) fn socket(&self) -> Option<&Socket> {
-        self.socket.as_ref()
-    }
-
-    /// The other daemon gives way: its file goes.
-    pub(super) fn keep(mut self) -> Option<Socket> {
-        // Nothing is lost if it stays.
-        let _ = std::fs::remove_file(&self.aside);
-        self.socket.take()
-    }
-}
-
-impl Drop for Displaced {
-    fn drop(&mut self) {
-        if let Some(mut socket) = self.socket.take()
-            && exchange(&socket.path, &self.aside).is_ok()
+        // Nothing is lost if the file stays: the next daemon finds that it is stale. Whoever has the lock will.
+        if self.is_ours
+            && let Some(file) = &self.file
+            && let Ok(_lock) = Lock::take(&self.place.path, Duration::ZERO)
+            && file.whereabouts() == Whereabouts::There
         {
-            std::mem::swap(&mut socket.path, &mut self.aside);
+            let _ = std::fs::remove_file(&file.path);
         }
     }
 }
 
-impl SocketError {
-    fn create(path: &Path, error: io::Error) -> Self {
-        Self::Create {
+impl SocketFile {
+    fn at(path: &Path) -> Option<Self> {
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        Some(Self {
             path: path.to_owned(),
+            device: metadata.dev(),
+            number: metadata.ino(),
+        })
+    }
+
+    /// The path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Looks whether it is still there. As long as its socket is open no other file has its number.
+    pub fn whereabouts(&self) -> Whereabouts {
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(metadata) if (metadata.dev(), metadata.ino()) == (self.device, self.number) => {
+                Whereabouts::There
+            }
+            Ok(_) => Whereabouts::Gone,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Whereabouts::Gone
+            }
+            Err(_) => Whereabouts::Unknown,
+        }
+    }
+}
+
+impl Place {
+    fn cannot_create(&self, error: io::Error) -> SocketError {
+        SocketError::Create {
+            path: self.path.clone(),
             error,
         }
     }
 }
 
-/// Lets two files change names, in one step.
-fn exchange(one: &Path, other: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    Ok(renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE)?)
-}
-
-/// Binds with nobody allowed, then sets the mode: at no moment can anybody connect whom the mode
-/// keeps out.
+/// Binds with the mode that the socket is to have: at no moment can anybody connect whom the mode keeps out, and
+/// no file is given a mode by its path.
 fn bind_with_mode(path: &Path, mode: u32) -> io::Result<UnixListener> {
     // The umask belongs to the whole process, which has one thread.
-    let listener = {
-        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o777));
-        let listener = UnixListener::bind(path);
-        rustix::process::umask(before);
-        listener?
-    };
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-    Ok(listener)
+    let before = rustix::process::umask(Mode::from_raw_mode(0o777 & !mode));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    listener
 }
 
-fn remove_stale(path: &Path) -> Result<(), SocketError> {
-    let Ok(metadata) = std::fs::symlink_metadata(path) else {
+fn remove_stale(place: &Place) -> Result<(), SocketError> {
+    let Ok(metadata) = std::fs::symlink_metadata(&place.path) else {
         return Ok(());
     };
     if !metadata.file_type().is_socket() {
-        return Err(SocketError::NotASocket(path.to_owned()));
+        return Err(SocketError::NotASocket(place.path.clone()));
     }
-    match UnixStream::connect(path) {
+    match place.name().and_then(|name| name.connect()) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path).map_err(|error| SocketError::create(path, error))
+            std::fs::remove_file(&place.path).map_err(|error| place.cannot_create(error))
         }
         // A full backlog or a lack of permission is a daemon as well.
-        _ => Err(SocketError::InUse(path.to_owned())),
+        _ => Err(SocketError::InUse(place.path.clone())),
     }
-}
-
-/// Whether nobody but this user and root can put another socket in place of this one: the default below
-/// the temporary directory is a name that anybody could have made first.
-fn is_trustworthy(path: &Path) -> bool {
-    let directory = match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    };
-    let Ok(metadata) = std::fs::metadata(directory) else {
-        // It cannot be used either, which bind(2) will say better.
-        return true;
-    };
-    let owner = metadata.uid();
-    owner == 0 || owner == rustix::process::geteuid().as_raw()
-}
-
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let metadata = std::fs::symlink_metadata(path).ok()?;
-    Some((metadata.dev(), metadata.ino()))
 }
 
 #[cfg(test)]
@@ -226,36 +285,72 @@ mod tests {
             .keep()
     }
 
+    fn bind(path: &Path, mode: u32) -> Result<Socket, SocketError> {
+        let place = Place::new(path)?;
+        let lock = place.lock()?;
+        Socket::bind(&place, mode, &lock)
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::symlink_metadata(path).unwrap().mode() & 0o777
+    }
+
+    fn files(directory: &Path) -> usize {
+        std::fs::read_dir(directory).unwrap().count()
+    }
+
     #[test]
     fn a_stale_file_is_replaced_and_a_live_one_is_not() {
         let directory = directory("stale");
         let path = directory.join("s");
         drop(UnixListener::bind(&path).unwrap());
-        let live = Socket::bind(&path, 0o600).unwrap();
-        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let refused = Socket::bind(&path, 0o600).unwrap_err();
-        assert!(matches!(refused, SocketError::InUse(_)), "{refused}");
-        drop(live);
-        assert!(!path.exists());
+        for wanted in [0o600, 0o666, 0o660] {
+            let live = bind(&path, wanted).unwrap();
+            assert_eq!(mode(&path), wanted);
+            let refused = bind(&path, wanted).unwrap_err();
+            assert!(matches!(refused, SocketError::InUse(_)), "{refused}");
+            drop(live);
+            assert_eq!(files(&directory), 0);
+        }
         std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
-    fn a_socket_that_is_displaced_gets_its_place_back_or_goes() {
-        let directory = directory("displaced");
+    fn a_socket_that_is_taken_over_keeps_its_file() {
+        let directory = directory("adopted");
         let path = directory.join("s");
-        let first = Socket::bind(&path, 0o600).unwrap();
-        drop(Socket::displace(&path, 0o600).unwrap());
-        assert_eq!(identity(&path), first.identity);
-        let second = Socket::displace(&path, 0o660).unwrap().keep().unwrap();
-        assert_eq!(identity(&path), second.identity);
+        let mut first = bind(&path, 0o600).unwrap();
+        let place = first.place().clone();
+        let lock = place.lock().unwrap();
+        let listener = first.listener().unwrap();
+        let mut second = Socket::adopt(&place, 0o660, listener, &lock).unwrap();
+        drop(lock);
+        assert_eq!(mode(&path), 0o660);
+        first.own(false);
         drop(first);
-        assert_eq!(identity(&path), second.identity);
-        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 1);
+        // Nobody else can start there.
+        let refused = bind(&path, 0o600).unwrap_err();
+        assert!(matches!(refused, SocketError::InUse(_)), "{refused}");
+        second.own(true);
         drop(second);
-        assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+        assert_eq!(files(&directory), 0);
         std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_another_daemon_put_there_stays() {
+        let directory = directory("another");
+        let path = directory.join("s");
+        let first = bind(&path, 0o600).unwrap();
+        assert_eq!(first.file().unwrap().whereabouts(), Whereabouts::There);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(first.file().unwrap().whereabouts(), Whereabouts::Gone);
+        let second = bind(&path, 0o600).unwrap();
+        assert_eq!(first.file().unwrap().whereabouts(), Whereabouts::Gone);
+        drop(first);
+        assert_eq!(second.file().unwrap().whereabouts(), Whereabouts::There);
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(second.file().unwrap().whereabouts(), Whereabouts::Gone);
     }
 
     #[test]
@@ -263,34 +358,34 @@ mod tests {
         let directory = directory("other");
         let path = directory.join("s");
         std::fs::write(&path, "precious").unwrap();
-        let refused = Socket::bind(&path, 0o600).unwrap_err();
+        let refused = bind(&path, 0o600).unwrap_err();
         assert!(matches!(refused, SocketError::NotASocket(_)), "{refused}");
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
         std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
-    fn a_directory_of_somebody_else_is_refused() {
-        let directory = directory("foreign");
-        // Only root can give a directory away; for others this is as far as the test goes.
-        if std::os::unix::fs::chown(&directory, Some(12345), None).is_ok() {
-            let refused = Socket::bind(&directory.join("s"), 0o600).unwrap_err();
-            assert!(matches!(refused, SocketError::NotOurs(_)), "{refused}");
-        } else {
-            assert!(is_trustworthy(&directory.join("s")));
+    fn a_directory_that_is_not_safe_is_refused_with_what_to_do() {
+        let directory = directory("unsafe");
+        let open = std::fs::Permissions::from_mode(0o777);
+        std::fs::set_permissions(&directory, open).unwrap();
+        let refused = bind(&directory.join("s"), 0o600).unwrap_err().to_string();
+        for part in ["not safe", "mode 0777", "chmod go-w", "--socket"] {
+            assert!(refused.contains(part), "{refused}");
         }
+        assert_eq!(files(&directory), 0);
         std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn a_path_that_cannot_be_is_named() {
         let long = PathBuf::from("/tmp").join("x".repeat(LONGEST_PATH));
-        let refused = Socket::bind(&long, 0o600).unwrap_err().to_string();
+        let refused = bind(&long, 0o600).unwrap_err().to_string();
         assert!(
             refused.contains("too long") && refused.contains("xxx"),
             "{refused}"
         );
-        let refused = Socket::bind(Path::new("/proc/none/s"), 0o600)
+        let refused = bind(Path::new("/proc/none/s"), 0o600)
             .unwrap_err()
             .to_string();
         assert!(refused.contains("/proc/none/s"), "{refused}");

@@ -1,38 +1,33 @@
-//! Taking the place of the daemon that listens at a path, and its connections.
+//! Taking over from the daemon that listens at a path.
 //!
-//! We connect to it, put a socket of our own in place of its socket, and ask it over that connection to hand
-//! over. It does so as a client of ours, once it has answered who was in the middle of something. Should it
-//! refuse, it gets its place back.
+//! We connect to it and ask for its listening socket. It answers, accepts nobody any more, and hands over as a
+//! client of ours when we serve. The file and its name stay as they are, so no client is ever refused. The connection
+//! over which we asked stays open until that daemon has nothing left: it tells each of us that the other is gone, and
+//! if we are, that daemon serves again.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use scache_proto::client::{Outcome, Session};
 use scache_proto::{Request, Status};
 use scache_sys::descriptors::Descriptor;
 use scache_sys::passing::{self, Wait};
-use scache_sys::sockets::{Name, peer_user};
+use scache_sys::sockets::{listens, peer_user};
 
-use super::socket::{Displaced, Socket, SocketError};
+use super::lock::Lock;
+use super::socket::{Place, Socket, SocketError};
 
-/// A daemon that is about to be asked to hand over.
+/// The daemon that hands over to this one.
 #[derive(Debug)]
-pub(super) struct Takeover {
-    server: UnixStream,
-    place: Displaced,
-    path: PathBuf,
-}
-
-/// Whose place it is.
-#[derive(Debug)]
-pub(super) enum Place {
-    /// Nobody listened there.
-    Free(Socket),
-    /// Somebody does.
-    Taken(Takeover),
+pub struct Predecessor {
+    /// The connection over which it was asked.
+    connection: UnixStream,
+    /// Nobody else starts or takes over until it is gone.
+    _lock: Lock,
 }
 
 /// Why nothing was taken over; the other daemon goes on. Each says what to do.
@@ -44,7 +39,7 @@ pub(super) enum TakeoverError {
     Connect { path: PathBuf, error: io::Error },
     #[error("the daemon at {} is of user {user}: only that user can take its place, so start as that user", .path.display())]
     OtherUser { path: PathBuf, user: u32 },
-    #[error("the daemon at {} refuses to hand over (--handover no, or systemd holds its socket): restart it instead; it goes on", .0.display())]
+    #[error("the daemon at {} refuses to hand over (--handover no, systemd holds its socket, or another take-over is under way): restart it instead, or try again; it goes on", .0.display())]
     Refused(PathBuf),
     #[error("the daemon at {} does not know how to hand over: stop it and start without --takeover; it goes on", .0.display())]
     Unknown(PathBuf),
@@ -60,64 +55,95 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 const READ_BYTES: usize = 4096;
 
-/// Listens at `path`. From then on clients come to us; if another daemon did so before, it is to be asked to
-/// hand over when they can be served.
-pub(super) fn begin(path: &Path, mode: u32) -> Result<Place, TakeoverError> {
-    let server = match connect(path) {
-        Ok(server) => server,
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-            ) =>
+/// Listens at a place, instead of the daemon that does so, or as the first. From then on clients come to us.
+pub(super) fn begin(
+    place: &Place,
+    mode: u32,
+    lock: Lock,
+) -> Result<(Socket, Option<Predecessor>), TakeoverError> {
+    let mut is_leaving = false;
+    loop {
+        let path = || place.path().to_owned();
+        let connection = match connect(place) {
+            Ok(connection) => connection,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+                ) =>
+            {
+                return Ok((Socket::bind(place, mode, &lock)?, None));
+            }
+            Err(error) => {
+                return Err(TakeoverError::Connect {
+                    path: path(),
+                    error,
+                });
+            }
+        };
+        // Another user's daemon could not connect to us, or would not listen to us.
+        if let Ok(user) = peer_user(connection.as_fd())
+            && user != rustix::process::geteuid().as_raw()
         {
-            return Ok(Place::Free(Socket::bind(path, mode)?));
+            return Err(TakeoverError::OtherUser { path: path(), user });
         }
-        Err(error) => {
-            return Err(TakeoverError::Connect {
-                path: path.to_owned(),
+        let listener = match ask(&connection) {
+            Ok(Outcome::Found { descriptor, .. }) if listens(descriptor.as_fd()) => descriptor,
+            Ok(Outcome::Refused(Status::Failed)) => return Err(TakeoverError::Refused(path())),
+            Ok(_) => return Err(TakeoverError::Unknown(path())),
+            // It may have been about to end. Then nobody listens there now.
+            Err(error) if is_end(&error) && !is_leaving => {
+                is_leaving = true;
+                continue;
+            }
+            Err(error) => {
+                return Err(TakeoverError::Silent {
+                    path: path(),
+                    error,
+                });
+            }
+        };
+        let listener = OwnedFd::from(listener);
+        let socket = Socket::adopt(place, mode, listener, &lock)?;
+        connection
+            .set_nonblocking(true)
+            .map_err(|error| TakeoverError::Silent {
+                path: path(),
                 error,
-            });
-        }
-    };
-    // Another user's daemon could not connect to us, or would not listen to us.
-    if let Ok(user) = peer_user(server.as_fd())
-        && user != rustix::process::geteuid().as_raw()
-    {
-        return Err(TakeoverError::OtherUser {
-            path: path.to_owned(),
-            user,
-        });
-    }
-    Ok(Place::Taken(Takeover {
-        server,
-        place: Socket::displace(path, mode)?,
-        path: path.to_owned(),
-    }))
-}
-
-impl Takeover {
-    /// The socket that clients come to now.
-    pub(super) fn socket(&self) -> Option<&Socket> {
-        self.place.socket()
-    }
-
-    /// Asks the other daemon to hand over and waits for its answer, not for what it hands over.
-    pub(super) fn ask(self) -> Result<Option<Socket>, TakeoverError> {
-        match ask(&self.server) {
-            Ok(Outcome::Done) => Ok(self.place.keep()),
-            Ok(Outcome::Refused(Status::Failed)) => Err(TakeoverError::Refused(self.path)),
-            Ok(_) => Err(TakeoverError::Unknown(self.path)),
-            Err(error) => Err(TakeoverError::Silent {
-                path: self.path,
-                error,
-            }),
-        }
+            })?;
+        let predecessor = Predecessor {
+            connection,
+            _lock: lock,
+        };
+        return Ok((socket, Some(predecessor)));
     }
 }
 
-fn connect(path: &Path) -> io::Result<UnixStream> {
-    let name = Name::of_path(path)?;
+impl Predecessor {
+    /// The connection whose end is that of the daemon.
+    pub fn connection(&self) -> &UnixStream {
+        &self.connection
+    }
+
+    /// Whether it is gone, so that nothing more comes of it.
+    pub fn is_gone(&self) -> bool {
+        let received = passing::receive(self.connection.as_fd(), &mut [0; 64], Wait::Never);
+        match received {
+            Ok((bytes, _)) => bytes == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
+}
+
+/// Whether the other end is gone.
+fn is_end(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    error.kind() == io::ErrorKind::UnexpectedEof
+        || matches!(errno, Some(Errno::CONNRESET | Errno::PIPE))
+}
+
+fn connect(place: &Place) -> io::Result<UnixStream> {
+    let name = place.name()?;
     let deadline = Instant::now() + PATIENCE;
     let server = loop {
         match name.connect() {

@@ -16,6 +16,7 @@ pub mod port;
 mod private_dev;
 pub mod process;
 pub mod prometheus;
+pub mod races;
 pub mod redis;
 pub mod scached;
 pub mod smtp_sink;

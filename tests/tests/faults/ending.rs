@@ -23,6 +23,16 @@ const ENDS: &[End] = &[
         comes: |master| master.signal(Signal::TERM),
     },
     End {
+        what: "SIGHUP",
+        settings: &[],
+        comes: |master| master.signal(Signal::HUP),
+    },
+    End {
+        what: "SIGQUIT",
+        settings: &[],
+        comes: |master| master.signal(Signal::QUIT),
+    },
+    End {
         what: "a reload without hand-over",
         settings: &[("connection_cache_handover", "no")],
         comes: FakeMaster::close_status_channel,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use rustix::time::{ClockId, clock_gettime};
 use scache_client::Client;
-use scache_tests::fake_master::{Setup, built, stock};
+use scache_tests::fake_master::{Setup, built, ours, stock};
 use scache_tests::wire::{self, Connection, Heard};
 
 use crate::daemon::{Daemon, LONG, find, miss, place, refused, save, text};
@@ -34,6 +34,16 @@ fn files_beside(path: &Path) -> Vec<std::ffi::OsString> {
         .expect("it can be read")
         .map(|entry| entry.expect("an entry").file_name())
         .collect()
+}
+
+/// Waits until the socket is the only file: the lock on its path goes when the daemon that took over has noticed
+/// that the one before it is gone.
+fn comes_to_rest(path: &Path) {
+    let deadline = Instant::now() + wire::DEADLINE;
+    while files_beside(path) != ["socket"] {
+        assert!(Instant::now() < deadline, "{:?}", files_beside(path));
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn take_over_request() -> Vec<u8> {
@@ -62,7 +72,7 @@ fn everything_comes_over_in_its_order_however_often() {
     }
     for _ in 0..3 {
         daemon = take_over(daemon, &path);
-        assert_eq!(files_beside(&path), ["socket"]);
+        comes_to_rest(&path);
     }
     let through = client
         .find_destination(b"d")
@@ -167,6 +177,16 @@ fn a_daemon_whose_socket_is_systemds_is_not_displaced() {
 
 #[cfg(feature = "system")]
 #[test]
+fn a_daemon_whose_socket_is_masters_is_not_displaced() {
+    let master = Setup::new(&ours()).start();
+    let connection = save(&mut Client::new(master.socket_path()), LONG, "e", "p");
+    let message = refused(&["--takeover", "--socket", text(master.socket_path())]);
+    assert!(message.contains("refuses"), "{message}");
+    let mut client = Client::new(master.socket_path());
+    find(&mut client, "e", "p", &connection);
+}
+
+#[test]
 fn stock_goes_on_undisturbed() {
     let master = Setup::new(&stock()).start();
     let client = master.connect();
@@ -198,11 +218,11 @@ fn somebody_elses_listener_keeps_its_place() {
     drop(listener);
     fs::remove_file(&path).expect("removed");
     // One of another user.
-    fs::set_permissions(
-        directory.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o777),
-    )
-    .expect("open to all");
+    let set_mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(directory.path(), mode).expect("set the mode");
+    };
+    set_mode(0o1777);
     let place = path.clone();
     let listener = std::thread::spawn(move || {
         let user = rustix::process::Uid::from_raw(60_001);
@@ -211,9 +231,15 @@ fn somebody_elses_listener_keeps_its_place() {
         UnixListener::bind(place).expect("bound")
     });
     let _listener = listener.join().expect("it listens");
-    let message = refused(&["--takeover", "--socket", text(&path)]);
-    assert!(message.contains("60001"), "{message}");
-    assert_eq!(files_beside(&path), ["socket"]);
+    // That user may replace it, and may not.
+    for (mode, part) in [(0o1777, "is not safe"), (0o755, "is of user 60001")] {
+        set_mode(mode);
+        let message = refused(&["--takeover", "--socket", text(&path)]);
+        for part in [part, "60001"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert_eq!(files_beside(&path), ["socket"]);
+    }
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod planted;
 mod reload;
 mod report;
 mod stalled;
+mod takeovers;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,7 @@ struct Counts {
     hostile_messages: usize,
     bindings: usize,
     connections: usize,
+    races: usize,
 }
 
 const FULL: Counts = Counts {
@@ -37,6 +39,7 @@ const FULL: Counts = Counts {
     hostile_messages: 100_000,
     bindings: 10_000,
     connections: 2_000,
+    races: 100,
 };
 
 const SHORT: Counts = Counts {
@@ -46,6 +49,7 @@ const SHORT: Counts = Counts {
     hostile_messages: 200,
     bindings: 200,
     connections: 80,
+    races: 8,
 };
 
 /// A part: its name on the command line, and what it does.
@@ -59,6 +63,7 @@ const PARTS: &[Part] = &[
     ("closes", closes::measure),
     ("exporter", exporter::measure),
     ("planted", planted::measure),
+    ("takeovers", takeovers::measure),
 ];
 
 const VARIABLES: &str = "\
@@ -68,6 +73,7 @@ SCACHE_FAULTS_PAIRS        connections saved and found again
 SCACHE_FAULTS_MESSAGES     hostile messages
 SCACHE_FAULTS_BINDINGS     bindings that are handed over
 SCACHE_FAULTS_CONNECTIONS  connections that are handed over
+SCACHE_FAULTS_RACES        daemons that take over or start at the same time
 ";
 
 fn main() -> ExitCode {
@@ -123,6 +129,7 @@ fn from_environment(mut counts: Counts) -> Result<Counts, String> {
         ("SCACHE_FAULTS_MESSAGES", &mut counts.hostile_messages),
         ("SCACHE_FAULTS_BINDINGS", &mut counts.bindings),
         ("SCACHE_FAULTS_CONNECTIONS", &mut counts.connections),
+        ("SCACHE_FAULTS_RACES", &mut counts.races),
     ] {
         if let Ok(text) = std::env::var(name) {
             let number: usize = text.parse().map_err(|_| format!("{name}: no number"))?;

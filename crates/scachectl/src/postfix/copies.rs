@@ -176,10 +176,14 @@ impl Image {
         let new = PathBuf::from(name);
         let (user, group) = (self.metadata.uid(), self.metadata.gid());
         let write = || -> io::Result<()> {
+            // What a run left that was cut short goes; what is there all the same is not followed.
+            match fs::remove_file(&new) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             let mut opened = File::options()
                 .write(true)
-                .create(true)
-                .truncate(true)
+                .create_new(true)
                 .mode(0o600)
                 .open(&new)?;
             opened.write_all(&self.content)?;

@@ -29,6 +29,8 @@ pub(crate) struct Succession<D> {
     asked: bool,
     /// It said something.
     has_answered: bool,
+    /// How long the successor may take for each step.
+    patience: Duration,
     /// When to stop in any case.
     end_by: Instant,
     /// When to stop if the successor has not gone on by then.
@@ -64,8 +66,11 @@ pub(crate) enum Progress {
     Failed,
 }
 
-/// How long a successor may take for each step.
+/// How long a successor may take for each step: nobody knows whether it will ever come.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long one may take that asked to take over. It is there, for its end would be noticed, and may only be slow.
+const PATIENCE_WITH_ASKER: Duration = Duration::from_secs(10);
 
 /// How long a successor may take for all of it.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -74,8 +79,15 @@ const LONGEST: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl<D> Succession<D> {
-    pub(crate) fn new(entries: Entries<Kept<D>>, now: Instant) -> Self {
+    /// `was_asked_for`: the successor is known to be there.
+    pub(crate) fn new(entries: Entries<Kept<D>>, now: Instant, was_asked_for: bool) -> Self {
+        let patience = if was_asked_for {
+            PATIENCE_WITH_ASKER
+        } else {
+            PATIENCE
+        };
         Self {
+            patience,
             socket: None,
             session: Session::default(),
             connections: entries.connections.into_iter(),
@@ -84,7 +96,7 @@ impl<D> Succession<D> {
             asked: false,
             has_answered: false,
             end_by: now + LONGEST,
-            give_up_at: now + PATIENCE,
+            give_up_at: now + patience,
             retry_at: None,
             awaits_writable: false,
             is_broken: false,
@@ -313,7 +325,7 @@ impl<D> Succession<D> {
         cache: &mut Cache<D>,
         outcome: &Outcome<D>,
     ) {
-        self.give_up_at = self.end_by.min(pass.now + PATIENCE);
+        self.give_up_at = self.end_by.min(pass.now + self.patience);
         let taken_over = matches!(outcome, Outcome::Done);
         match self.current.take() {
             Some(Current::Connection { .. }) if taken_over => {

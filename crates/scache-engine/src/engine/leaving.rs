@@ -52,10 +52,11 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         let counts = self.cache.counts();
         let has_entries = counts.connections > 0 || counts.bindings > 0;
         // Who asked to take over is asked in any case whether it serves: until then it may still fail.
-        let is_wanted = has_entries || self.has_yielded();
+        let has_yielded = self.has_yielded();
+        let is_wanted = has_entries || has_yielded;
         if self.end == Some(End::Succession) && self.settings.hand_over && is_wanted {
             let entries = self.cache.take_entries();
-            self.succession = Some(Succession::new(entries, now));
+            self.succession = Some(Succession::new(entries, now, has_yielded));
         }
         let (cache, mut pass) = self.cache_and_pass(now);
         // Without a successor this is everything.
@@ -108,8 +109,9 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             if progress == Progress::Pending || waits_for_asker {
                 self.succession = Some(succession);
             } else {
-                // Nobody there is no fault: Postfix was stopped.
-                let failed = progress == Progress::Failed && succession.has_answered();
+                // Nobody there is no fault, unless somebody asked: Postfix was stopped.
+                let is_expected = succession.has_answered() || self.asker.is_some();
+                let failed = progress == Progress::Failed && is_expected;
                 succession.give_up(&mut pass, &mut self.cache);
                 self.tell_succession(failed, now);
             }

@@ -11,8 +11,9 @@ use crate::trace::{Asked, Got};
 use crate::wire::{Found, Meaning, meaning, next_list};
 use crate::world::Fd;
 
-/// How long a successor may take for each step.
+/// How long a successor may take for each step, and one that asked to take over.
 const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE_WITH_ASKER: Duration = Duration::from_secs(10);
 
 /// How long it may take for everything.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -97,7 +98,12 @@ impl Leaving {
     }
 
     fn give_up_at(&self) -> Instant {
-        (self.progress_at + PATIENCE).min(self.began_at + LONGEST)
+        let patience = if self.waits_for_asker {
+            PATIENCE_WITH_ASKER
+        } else {
+            PATIENCE
+        };
+        (self.progress_at + patience).min(self.began_at + LONGEST)
     }
 
     pub fn descriptors(&self) -> usize {

@@ -413,7 +413,8 @@ impl Oracle {
             Complaint::HandOver => {
                 let leaving = self.leaving.as_ref().expect("it is not leaving");
                 assert!(leaving.has_failed(self.now), "the hand-over did not fail");
-                assert!(leaving.was_answered, "there is no successor");
+                let is_there = leaving.was_answered || leaving.waits_for_asker;
+                assert!(is_there, "there is no successor");
             }
             other => panic!("told without reason: {other:?}"),
         }

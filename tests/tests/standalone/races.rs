@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
+use rustix::net::sockopt::socket_peercred;
 use rustix::process::Signal;
 use scache_client::Client;
 use scache_tests::races::{self, Moment};
@@ -22,6 +23,20 @@ fn take_over_request() -> Vec<u8> {
 
 fn status(status: &str) -> Vec<u8> {
     wire::list(&[("status", status)])
+}
+
+/// A daemon that takes over from the test, which does not end for it yet: the connection over which it asked.
+fn taking_over(path: &Path) -> (Daemon, wire::Client) {
+    let listener = UnixListener::bind(path).expect("bound");
+    let arguments = [&OPTIONS[..], &["--takeover", "--socket", text(path)]].concat();
+    let mut daemon = Daemon::start(&arguments);
+    let (asker, _) = listener.accept().expect("it connects");
+    let asker = wire::Client::from(OwnedFd::from(asker));
+    assert_eq!(asker.hear_list(), take_over_request());
+    asker.send(&status("0")).expect("it listens");
+    asker.send_descriptors(&[listener.as_fd()]).expect("sent");
+    daemon.wait_for("listening on");
+    (daemon, asker)
 }
 
 /// A client that has taken over: its connection, and the listening socket.
@@ -154,17 +169,7 @@ fn a_daemon_that_is_told_to_end_meanwhile_leaves_the_file_to_the_other() {
 #[test]
 fn nobody_takes_over_from_a_daemon_that_is_taking_over() {
     let (_directory, path) = place();
-    // The test is the daemon before it, and takes its time.
-    let listener = UnixListener::bind(&path).expect("bound");
-    let arguments = [&OPTIONS[..], &["--takeover", "--socket", text(&path)]].concat();
-    let mut daemon = Daemon::start(&arguments);
-    let (asker, _) = listener.accept().expect("it connects");
-    let asker = wire::Client::from(OwnedFd::from(asker));
-    assert_eq!(asker.hear_list(), take_over_request());
-    asker.send(&status("0")).expect("it listens");
-    asker.send_descriptors(&[listener.as_fd()]).expect("sent");
-    drop(listener);
-    daemon.wait_for("listening on");
+    let (_daemon, asker) = taking_over(&path);
     let ask = || {
         let client = wire::Client::connect(&path).expect("connected");
         assert_eq!(client.hear_list(), wire::announcement());
@@ -181,6 +186,29 @@ fn nobody_takes_over_from_a_daemon_that_is_taking_over() {
     let deadline = Instant::now() + wire::DEADLINE;
     while ask() == status("2") {
         assert!(Instant::now() < deadline, "it waits for who is gone");
+    }
+}
+
+#[test]
+fn a_daemon_that_has_not_got_everything_leaves_the_file_to_the_one_before() {
+    for is_over in [false, true] {
+        let (_directory, path) = place();
+        let (daemon, asker) = taking_over(&path);
+        // Clients are told that it is the one that listens.
+        let client = UnixStream::connect(&path).expect("connected");
+        let listener = socket_peercred(&client).expect("it has a peer");
+        assert_eq!(listener.pid, daemon.pid());
+        if is_over {
+            drop(asker);
+            let lock = path.with_file_name(".socket.lock");
+            let deadline = Instant::now() + wire::DEADLINE;
+            while lock.exists() {
+                assert!(Instant::now() < deadline, "it waits for who is gone");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        assert_eq!(daemon.terminate().0, Some(0));
+        assert_eq!(path.exists(), !is_over);
     }
 }
 

@@ -108,7 +108,8 @@ pub fn expected(call: Call, from: From) -> u32 {
     }
 }
 
-fn settings() -> Settings {
+/// Settings with which nothing that is saved in these lives makes room for anything else.
+pub fn settings() -> Settings {
     Settings {
         ttl_limit: Duration::from_secs(2),
         statistics_interval: Some(Duration::from_secs(600)),

@@ -21,6 +21,7 @@ mod requests;
 mod session;
 mod sim;
 mod successors;
+mod takeovers;
 mod trace;
 mod wire;
 mod world;
@@ -116,6 +117,26 @@ fn one_failure_of_any_call_does_no_harm() {
         },
         |case| format!("{case:?}"),
     );
+}
+
+#[test]
+fn a_process_serves_again_when_the_one_that_takes_over_dies() {
+    let origin = Instant::now();
+    for passes in 0..30 {
+        let outcome = takeovers::live(passes, false, origin);
+        assert_eq!(outcome, takeovers::Outcome::Resumed, "{passes}");
+    }
+    let outcomes: Vec<_> = (0..30)
+        .map(|passes| takeovers::live(passes, true, origin))
+        .collect();
+    // It resumes until the other process has everything, which takes some passes.
+    let resumed = outcomes
+        .iter()
+        .take_while(|outcome| **outcome == takeovers::Outcome::Resumed)
+        .count();
+    assert!((5..25).contains(&resumed), "{outcomes:?}");
+    let mut others = outcomes[resumed..].iter();
+    assert!(others.all(|outcome| *outcome == takeovers::Outcome::Left));
 }
 
 #[test]

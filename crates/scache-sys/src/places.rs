@@ -218,15 +218,15 @@ mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
-    struct Scratch(PathBuf);
+    struct Scratch(
+        PathBuf,
+        #[expect(dead_code, reason = "it goes with it")] tempfile::TempDir,
+    );
 
     impl Scratch {
-        fn new(name: &str) -> Self {
-            let temporary = fs::canonicalize(std::env::temp_dir()).unwrap();
-            let path = temporary.join(format!("scache-places-{name}-{}", std::process::id()));
-            fs::create_dir(&path).unwrap();
-            set_mode(&path, 0o755);
-            Self(path)
+        fn new() -> Self {
+            let directory = tempfile::tempdir().unwrap();
+            Self(fs::canonicalize(directory.path()).unwrap(), directory)
         }
 
         fn directory(&self, name: &str, mode: u32) -> PathBuf {
@@ -234,12 +234,6 @@ mod tests {
             fs::create_dir(&path).unwrap();
             set_mode(&path, mode);
             path
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
         }
     }
 
@@ -253,7 +247,7 @@ mod tests {
 
     #[test]
     fn every_directory_of_the_path_decides() {
-        let scratch = Scratch::new("modes");
+        let scratch = Scratch::new();
         for (mode, is_safe) in [
             (0o700, true),
             (0o755, true),
@@ -280,7 +274,7 @@ mod tests {
 
     #[test]
     fn links_are_resolved_and_what_they_lead_through_is_checked() {
-        let scratch = Scratch::new("links");
+        let scratch = Scratch::new();
         let real = scratch.directory("real", 0o700);
         let open = scratch.directory("open", 0o777);
         fs::write(real.join("socket"), "").unwrap();
@@ -313,7 +307,7 @@ mod tests {
 
     #[test]
     fn missing_directories_are_made_for_this_user_only() {
-        let scratch = Scratch::new("missing");
+        let scratch = Scratch::new();
         let path = scratch.0.join("a/b/socket");
         let user = rustix::process::geteuid().as_raw();
         assert_eq!(resolve(&path, user, Missing::Create).unwrap(), path);
@@ -327,7 +321,7 @@ mod tests {
     #[test]
     fn what_another_user_planted_is_refused() {
         const OTHER: u32 = 65_534;
-        let scratch = Scratch::new("planted");
+        let scratch = Scratch::new();
         let shared = scratch.directory("shared", 0o1777);
         let own = scratch.directory("own", 0o700);
         let planted = shared.join("planted");

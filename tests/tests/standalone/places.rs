@@ -38,6 +38,7 @@ fn a_directory_that_others_may_write_to_is_refused() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn what_another_user_planted_is_refused() {
     let shared = tempfile::tempdir().expect("a directory");

@@ -186,6 +186,7 @@ fn a_daemon_whose_socket_is_masters_is_not_displaced() {
     find(&mut client, "e", "p", &connection);
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn stock_goes_on_undisturbed() {
     let master = Setup::new(&stock()).start();

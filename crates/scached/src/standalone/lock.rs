@@ -106,17 +106,11 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-    fn scratch(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("scached-lock-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        path
-    }
-
     #[test]
     fn one_at_a_time_has_it_and_nothing_stays() {
         const PATIENCE: Duration = Duration::from_secs(300);
-        let directory = scratch("one");
-        let socket = directory.join("socket");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
         let (held, taken) = (AtomicBool::new(false), AtomicU32::new(0));
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -133,33 +127,33 @@ mod tests {
         });
         assert_eq!(taken.into_inner(), 200);
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 0);
-        fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn a_file_that_was_left_is_locked_and_one_that_is_locked_is_not() {
-        let directory = scratch("left");
-        let socket = directory.join("socket");
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("socket");
         fs::write(beside(&socket), "").unwrap();
         let lock = Lock::take(&socket, Duration::ZERO).unwrap();
         let refused = Lock::take(&socket, Duration::ZERO);
         assert!(matches!(refused, Err(LockError::Busy)), "{refused:?}");
         drop(lock);
         assert!(!beside(&socket).exists());
-        fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
     fn a_link_is_not_followed() {
-        let directory = scratch("link");
-        let socket = directory.join("socket");
-        std::os::unix::fs::symlink(directory.join("elsewhere"), beside(&socket)).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let (socket, elsewhere) = (
+            directory.path().join("socket"),
+            directory.path().join("elsewhere"),
+        );
+        std::os::unix::fs::symlink(&elsewhere, beside(&socket)).unwrap();
         let refused = Lock::take(&socket, Duration::ZERO);
         assert!(
             matches!(refused, Err(LockError::Unusable(..))),
             "{refused:?}"
         );
-        assert!(!directory.join("elsewhere").exists());
-        fs::remove_dir_all(directory).unwrap();
+        assert!(!elsewhere.exists());
     }
 }

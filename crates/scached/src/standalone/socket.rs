@@ -97,6 +97,12 @@ impl Place {
                 error => SocketError::Unsafe { path, error },
             }
         })?;
+        // Nothing is locked beside what is no socket.
+        if std::fs::symlink_metadata(&resolved)
+            .is_ok_and(|metadata| !metadata.file_type().is_socket())
+        {
+            return Err(SocketError::NotASocket(resolved));
+        }
         let fits = |path: &&Path| path.as_os_str().len() <= LONGEST_PATH;
         // A relative path may be short where the whole is not.
         let short = [&*resolved, path].into_iter().find(fits);
@@ -121,6 +127,15 @@ impl Place {
     pub(super) fn lock(&self) -> Result<Lock, SocketError> {
         Lock::take(&self.path, LOCK_PATIENCE).map_err(|error| match error {
             LockError::Busy => SocketError::Busy(self.path.clone()),
+            // Nor could a socket be made there.
+            LockError::Unusable(_, error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+                ) =>
+            {
+                self.cannot_create(error)
+            }
             LockError::Unusable(path, error) => SocketError::Lock { path, error },
             LockError::OtherUser(path, user) => SocketError::OtherUser { path, user },
         })

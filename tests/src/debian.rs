@@ -82,7 +82,7 @@ impl Packages {
             assert!(
                 download(&packages, self.names),
                 "cannot fetch Debian's packages {0:?} (`apt-get download` failed): the tests need them. \
-                 They need Debian, root and a package mirror; or unpack the packages by hand and name the directory in {1}",
+                 They need Debian, root and a package mirror; `make test-unit` goes without; or unpack the packages by hand and name the directory in {1}",
                 self.names,
                 self.variable
             );

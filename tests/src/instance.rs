@@ -132,10 +132,7 @@ impl Instance {
     /// When something cannot be made or started; this needs root.
     #[must_use]
     pub fn start(setup: &Setup) -> Self {
-        assert!(
-            rustix::process::geteuid().is_root(),
-            "a whole Postfix needs root: run these tests as root"
-        );
+        crate::needs_root();
         let stock = Stock::locate();
         let directory = tempfile::tempdir().expect("a directory for a Postfix");
         let root = directory.path();

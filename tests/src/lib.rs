@@ -25,3 +25,14 @@ pub mod tmux;
 pub mod tools;
 pub mod waiting_close;
 pub mod wire;
+
+/// Panics with what to do, unless this is root: for tests that act as other users, or mount something.
+///
+/// # Panics
+/// When this is not root.
+pub fn needs_root() {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test needs root: run `make test` as root, or `make test-unit`, which goes without"
+    );
+}

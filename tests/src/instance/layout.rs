@@ -70,6 +70,7 @@ relay_transport = $default_transport
 smtp_connection_cache_destinations = static:all
 lmtp_connection_cache_destinations = static:all
 lmtp_connection_cache_on_demand = yes
+postlogd_watchdog_timeout = 3600
 "
     );
     let mut line = |name: &str, value: &str| {

@@ -58,6 +58,7 @@ fn open_to_all(master: &FakeMaster) {
 #[cfg(feature = "system")]
 #[test]
 fn who_may_not_purge_nor_drain_is_refused_with_a_warning() {
+    scache_tests::needs_root();
     let master = ours_with(&[TTL_LIMIT]);
     let mine = client_of(&master);
     let connection = Connection::new();

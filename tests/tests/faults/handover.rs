@@ -258,6 +258,7 @@ fn clients_go_on_during_reloads_and_each_connection_has_one_taker() {
 #[cfg(feature = "system")]
 #[test]
 fn the_hand_over_works_for_a_process_without_privileges() {
+    scache_tests::needs_root();
     use std::os::unix::fs::{PermissionsExt, chown};
     let mut master = Setup::new(&ours()).arguments(&["-u"]).start();
     // As Postfix has it: private/ belongs to mail_owner, here daemon, and nobody else gets in.

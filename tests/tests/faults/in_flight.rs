@@ -51,6 +51,7 @@ impl Drop for Holder {
 #[cfg(feature = "system")]
 #[test]
 fn a_connection_that_cannot_be_sent_stays_cached_and_the_server_lives() {
+    scache_tests::needs_root();
     let owner = format!("mail_owner={USER_NAME}");
     let mut master = Setup::new(&ours())
         .arguments(&["-u", "-o", &owner])

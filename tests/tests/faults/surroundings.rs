@@ -36,6 +36,7 @@ fn a_master_that_was_stopped_stops_nobody() {
 #[cfg(feature = "system")]
 #[test]
 fn a_log_that_is_full_or_missing_holds_up_nobody() {
+    scache_tests::needs_root();
     std::thread::scope(|scope| {
         for target in [LogTarget::Postlog, LogTarget::Syslog] {
             for socket in [LogSocket::Full, LogSocket::Missing] {
@@ -80,6 +81,7 @@ fn in_stock_a_full_log_holds_everybody_up() {
 #[cfg(feature = "system")]
 #[test]
 fn lines_arrive_where_somebody_reads() {
+    scache_tests::needs_root();
     // Or the tests of full logs would prove nothing.
     for target in [LogTarget::Postlog, LogTarget::Syslog] {
         with_both(|side, program| {

@@ -11,6 +11,7 @@ const USER: u32 = 1;
 #[cfg(feature = "system")]
 #[test]
 fn the_mode_of_the_socket_decides_who_may_connect() {
+    scache_tests::needs_root();
     let denied = "PermissionDenied";
     for (arguments, expected) in [
         (&[][..], denied),

@@ -171,6 +171,7 @@ fn the_filter_lets_through_what_the_daemon_calls() {
 
 #[test]
 fn a_daemon_without_a_network_passes_connections_of_this_one() {
+    scache_tests::needs_root();
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("socket");
     let mut command = Command::new("unshare");

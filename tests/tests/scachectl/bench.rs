@@ -332,6 +332,7 @@ fn what_is_no_cache_is_told_in_one_line() {
 #[cfg(feature = "system")]
 #[test]
 fn who_may_not_use_the_socket_is_told_so() {
+    scache_tests::needs_root();
     let server = Cache::scached_with(&[]);
     let directory = tempfile::tempdir().expect("a directory");
     let all = std::fs::Permissions::from_mode(0o755);

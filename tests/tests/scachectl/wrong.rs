@@ -81,6 +81,7 @@ fn somebody_elses_server_is_not_taken_for_a_cache() {
 #[cfg(feature = "system")]
 #[test]
 fn who_may_not_is_told_so() {
+    scache_tests::needs_root();
     let cache = Cache::scached_with(&["--mode", "0666"]);
     for arguments in [&["purge", "--all"][..], &["drain"]] {
         let said = cache.ask_as_another_user(arguments);

@@ -78,6 +78,7 @@ fn a_socket_that_nobody_reads_holds_nobody_up_and_lost_lines_are_counted() {
 #[cfg(feature = "system")]
 #[test]
 fn a_pipe_of_another_user_is_not_waited_for_either() {
+    scache_tests::needs_root();
     const USER: u32 = 60_001;
     let (directory, path) = place();
     // Where that user may read it.

@@ -189,6 +189,7 @@ fn a_connection_that_is_not_watched_is_handed_out_dead_or_alive() {
 #[cfg(feature = "system")]
 #[test]
 fn only_allowed_users_are_served_and_others_are_logged() {
+    scache_tests::needs_root();
     const ALLOWED: u32 = 60_001;
     const OTHER: u32 = 60_002;
     let (directory, path) = place();

@@ -207,6 +207,7 @@ fn stock_goes_on_undisturbed() {
 #[cfg(feature = "system")]
 #[test]
 fn somebody_elses_listener_keeps_its_place() {
+    scache_tests::needs_root();
     let (directory, path) = place();
     // One that hangs up at once.
     let listener = UnixListener::bind(&path).expect("bound");
@@ -286,6 +287,7 @@ fn thousands_of_requests_to_take_over_are_answered_one_by_one() {
 #[cfg(feature = "system")]
 #[test]
 fn a_user_who_is_only_allowed_may_not_take_over() {
+    scache_tests::needs_root();
     let (directory, path) = place();
     fs::set_permissions(
         directory.path(),

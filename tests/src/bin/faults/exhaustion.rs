@@ -79,11 +79,11 @@ pub fn measure(_counts: &Counts, report: &mut Report) {
         ),
     );
     report.promise("it lives and serves who waited", lived);
-    report.promise(
+    report.timed_promise(
         "it uses less than 5 % of a processor meanwhile",
         share < 0.05,
     );
-    report.promise(
+    report.timed_promise(
         "accept resumes within 100 ms of relief",
         middle <= Duration::from_millis(100),
     );

@@ -104,7 +104,7 @@ fn main() -> ExitCode {
         }
     };
     raise_descriptor_limit();
-    let mut report = Report::default();
+    let mut report = Report::new(!short);
     for (name, measure) in PARTS {
         if parts.is_empty() || parts.contains(name) {
             measure(&counts, &mut report);

@@ -373,16 +373,15 @@ impl Instance {
     fn run<'a>(&self, command: &str, arguments: impl IntoIterator<Item = &'a str>) -> Output {
         let stock = Stock::locate();
         let program = stock.command(command);
-        let mut command = if self.private_dev {
-            let mut inside = Command::new("nsenter");
-            inside
-                .args(["--mount", "--target", &self.master.id().to_string()])
-                .arg(program);
-            inside
-        } else {
-            Command::new(program)
-        };
+        // One that waits for ever fails the test, and does not hold it up.
+        let mut command = Command::new("timeout");
+        command.args(["--kill-after=1", &DEADLINE.as_secs().to_string()]);
+        if self.private_dev {
+            let master = self.master.id().to_string();
+            command.args(["nsenter", "--mount", "--target", &master]);
+        }
         command
+            .arg(program)
             .args([OsStr::new("-c"), self.configuration().as_os_str()])
             .args(arguments)
             .env_clear()

@@ -45,9 +45,9 @@ const STEPS: u64 = 5000;
 /// Steps of a seed that failed once: as many as it may have taken to fail.
 const STEPS_OF_FAILED: u64 = 20_000;
 
-/// Lives the life of a seed, and returns what was counted. If a [`Tie`] ends it early, another life takes the steps
-/// that are left, so that all of them are lived.
-fn live(mut seed: u64, steps: u64) -> Vec<Stats> {
+/// Lives the life of a seed, and returns what was counted. If a [`Tie`] ends it early, which is counted, another life
+/// takes the steps that are left, so that all of them are lived.
+fn live(mut seed: u64, steps: u64, ties: &AtomicU64) -> Vec<Stats> {
     let mut done = Vec::new();
     let mut left = steps;
     loop {
@@ -62,7 +62,7 @@ fn live(mut seed: u64, steps: u64) -> Vec<Stats> {
         match life {
             Ok(stats) => done.extend(stats),
             Err(reason) if !reason.is::<Tie>() => resume_unwind(reason),
-            Err(_) => {}
+            Err(_) => _ = ties.fetch_add(1, Ordering::Relaxed),
         }
         if left == 0 {
             return done;
@@ -83,15 +83,15 @@ fn the_server_does_what_the_model_does() {
             "SCACHE_SIM_STEPS={steps} cargo test -p scache-engine --test simulation the_server"
         ),
     };
-    let lived = AtomicU64::new(0);
+    let (lived, ties) = (AtomicU64::new(0), AtomicU64::new(0));
     test.run(|seed| {
         let least = if seed.has_failed { STEPS_OF_FAILED } else { 0 };
-        let counters = live(seed.number, steps.max(least));
+        let counters = live(seed.number, steps.max(least), &ties);
         add(&mut done.lock().unwrap(), &counters);
         lived.fetch_add(1, Ordering::Relaxed);
     });
-    let lived = lived.into_inner();
-    println!("{lived} seeds, {steps} steps each, without a difference");
+    let (lived, ties) = (lived.into_inner(), ties.into_inner());
+    println!("{lived} seeds, {steps} steps each, without a difference; {ties} ties");
     if lived * steps >= 256 * STEPS {
         assert_everything_happened(&done.into_inner().unwrap());
     }

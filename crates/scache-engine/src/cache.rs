@@ -106,6 +106,8 @@ pub(crate) struct Cache<D> {
     journal: Journal,
     /// Nothing new is kept.
     draining: bool,
+    /// Until then the kernel is thought to refuse to pass descriptors.
+    cannot_pass_until: Option<Instant>,
     line: Vec<u8>,
 }
 
@@ -115,6 +117,10 @@ impl<D> Cache<D> {
 
     /// Bytes of all names and properties: many times what full caches of real smtp(8) come to.
     const BYTES: usize = 256 << 20;
+
+    /// How long no connection is promised to a client of the stock protocol after the kernel refused to pass one: longer
+    /// than the second that smtp(8) waits before it asks again.
+    const PASSING_PAUSE: Duration = Duration::from_secs(2);
 
     pub(crate) fn new(settings: &Settings, now: Instant) -> Self {
         let limits = Limits {
@@ -138,6 +144,7 @@ impl<D> Cache<D> {
             lives: Lives::default(),
             journal: Journal::new(),
             draining: false,
+            cannot_pass_until: None,
             line: Vec::new(),
         }
     }
@@ -286,6 +293,16 @@ impl<D> Cache<D> {
                 Answer::Failed
             }
         }
+    }
+
+    /// Takes note that the kernel refuses to pass descriptors.
+    pub(crate) fn passing_failed(&mut self, now: Instant) {
+        self.cannot_pass_until = now.checked_add(Self::PASSING_PAUSE);
+    }
+
+    /// Returns whether that was so a moment ago.
+    pub(crate) fn cannot_pass(&self, now: Instant) -> bool {
+        self.cannot_pass_until.is_some_and(|until| now < until)
     }
 
     /// Takes back a connection that its client never got.

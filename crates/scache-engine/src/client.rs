@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use scache_proto::server::{Answer, Event, Refusal, Session, Unfinished};
-use scache_proto::{Descriptors, Request, Ttl};
+use scache_proto::{Descriptors, Request, Ttl, limits};
 
 use crate::cache::{Cache, HandedOut, Pass, Surroundings};
 use crate::{Complaint, Failure, Host, Kernel, Note};
@@ -105,9 +105,9 @@ impl<D> Client<D> {
         ended: bool,
     ) -> Next {
         // More is read only when that is done, so that it cannot pile up, and before the end is seen.
-        if self.is_behind {
+        if self.is_behind || self.session.awaits_reader() {
             let next = self.answer(turn);
-            if !matches!(next, Next::Readable | Next::Writable) {
+            if !self.may_be_read_from(next) {
                 return next;
             }
         }
@@ -119,7 +119,7 @@ impl<D> Client<D> {
                 }
                 Ok(received) => received,
                 Err(Failure::WouldBlock) => return self.answer(turn),
-                Err(Failure::Exhausted) => return Next::Later,
+                Err(Failure::Exhausted | Failure::TooManyInFlight) => return Next::Later,
                 Err(Failure::Unsupported | Failure::Lost) => return Next::Close,
             };
             if matches!(descriptors, Descriptors::Truncated) {
@@ -133,11 +133,17 @@ impl<D> Client<D> {
             self.session
                 .handle_input(turn.pass.now, &turn.buffer[..bytes], descriptors);
             let next = self.answer(turn);
-            if !matches!(next, Next::Readable | Next::Writable) || (drained && !ended) {
+            if !self.may_be_read_from(next) || (drained && !ended) {
                 return next;
             }
         }
         Next::Again
+    }
+
+    /// Returns whether there is room for more of what the client says. What a client says that has to read first stays in
+    /// its socket; that it can be read is reported when events are asked for anew.
+    fn may_be_read_from(&self, next: Next) -> bool {
+        matches!(next, Next::Readable | Next::Writable) && !self.session.awaits_reader()
     }
 
     /// Answers and writes what is possible without waiting.
@@ -150,6 +156,17 @@ impl<D> Client<D> {
             match (self.write(turn), carried) {
                 (_, Carried::Broken) => return Next::Close,
                 (Ok(true), _) => {}
+                (Ok(false), Carried::All) if self.session.awaits_reader() => {
+                    if turn.pass.kernel.has_unread(self.output()) {
+                        self.session.handle_unread(turn.pass.now);
+                        // An output of its own is waited for by poll(2), which would report it as writable at once.
+                        return match self.output {
+                            None => Next::Writable,
+                            Some(_) => Next::Later,
+                        };
+                    }
+                    self.session.handle_read(turn.pass.now);
+                }
                 (Ok(false), Carried::All) => return Next::Readable,
                 (Ok(false), Carried::Enough) => return Next::Again,
                 (Err(failure @ (Failure::WouldBlock | Failure::Exhausted)), _) => {
@@ -172,6 +189,29 @@ impl<D> Client<D> {
         self.session.deadline()
     }
 
+    /// Returns how many hand-outs were written to it since it was last known to have read everything.
+    pub(crate) fn unread(&self) -> usize {
+        self.session.unread()
+    }
+
+    /// Lets so many hand-outs be on their way to it, as far as the protocol allows.
+    pub(crate) fn limit_unread(&mut self, most: usize) {
+        self.session.limit_unread(most.min(limits::DESCRIPTORS));
+    }
+
+    /// Asks the kernel whether it has read everything, if it is between two requests; others are asked about in their own
+    /// turn.
+    pub(crate) fn look_at_unread<K: Kernel<Descriptor = D>>(
+        &mut self,
+        kernel: &mut K,
+        now: Instant,
+    ) {
+        let is_idle = self.session.deadline().is_none();
+        if is_idle && self.session.unread() > 0 && !kernel.has_unread(self.output()) {
+            self.session.handle_read(now);
+        }
+    }
+
     /// Whether it ever had an answer.
     pub(crate) fn served(&self) -> bool {
         self.served
@@ -187,13 +227,15 @@ impl<D> Client<D> {
         std::mem::replace(&mut self.awaits_writable, wanted) == wanted
     }
 
-    /// Parts from the client. What it was to be given and did not get stays cached.
+    /// Parts from the client, and returns the socket that its replies went to. What it was to be given and did not get
+    /// stays cached.
     pub(crate) fn close<K: Kernel<Descriptor = D>, H: Host>(
         self,
         pass: &mut Pass<'_, K, H>,
         cache: &mut Cache<D>,
-    ) {
+    ) -> D {
         give_back(self.session, pass, cache);
+        self.output.unwrap_or(self.socket)
     }
 
     /// Whether everything that it was to be told is written.
@@ -268,6 +310,16 @@ impl<D> Client<D> {
                     return Carried::Broken;
                 }
             };
+            let answer = match answer {
+                // Once status 0 is said there is no way back, and smtp(8) gives up on the cache when it fails twice.
+                Answer::Found(handed_out)
+                    if !self.session.is_inline() && turn.cache.cannot_pass(turn.pass.now) =>
+                {
+                    turn.cache.put_back(turn.pass, handed_out);
+                    Answer::Failed
+                }
+                answer => answer,
+            };
             self.session.reply(answer);
             self.served = true;
             turn.answered += 1;
@@ -287,9 +339,23 @@ impl<D> Client<D> {
         let pass = &mut turn.pass;
         let descriptor = transmit.descriptor.map(HandedOut::descriptor);
         let written = pass.kernel.send(self.output(), transmit.bytes, descriptor);
-        if descriptor.is_some() && matches!(written, Err(Failure::Unsupported | Failure::Exhausted))
-        {
-            pass.host.complain(pass.now, Complaint::CannotSend);
+        match written {
+            Err(Failure::TooManyInFlight) => {
+                pass.host.complain(pass.now, Complaint::TooManyInFlight);
+                turn.cache.passing_failed(pass.now);
+                let mut was_withdrawn = false;
+                // The last first: so each gets back to where it was.
+                while let Some(handed_out) = self.session.withdraw_last() {
+                    turn.cache.put_back(pass, handed_out);
+                    was_withdrawn = true;
+                }
+                // In the stock protocol status 0 was said: all that is left is to hang up. The client tries once more.
+                return was_withdrawn.then_some(true).ok_or(Failure::Lost);
+            }
+            Err(Failure::Unsupported | Failure::Exhausted) if descriptor.is_some() => {
+                pass.host.complain(pass.now, Complaint::CannotSend);
+            }
+            _ => {}
         }
         self.session.handle_written(written?);
         Ok(true)

@@ -19,6 +19,7 @@ use crate::cache::{Cache, Pass, Surroundings};
 use crate::client::{self, Client};
 use crate::peers::{Peer, Peers};
 use crate::succession::Succession;
+use crate::unread::Unread;
 use crate::{End, Event, Failure, Host, Interest, Kernel, Key, Note, Settings, Stats, Token};
 
 /// What comes over a listening socket.
@@ -65,6 +66,7 @@ pub struct Engine<K: Kernel, H> {
     listeners: Vec<Listener<K::Descriptor>>,
     peers: Peers<K::Descriptor>,
     cache: Cache<K::Descriptor>,
+    unread: Unread<K::Descriptor>,
     phase: Phase,
     /// Why it ends, from when it does.
     end: Option<End>,
@@ -116,6 +118,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         let now = kernel.now();
         Ok(Self {
             cache: Cache::new(&settings, now),
+            unread: Unread::new(settings.unread_limit),
             kernel,
             host,
             listeners,
@@ -324,6 +327,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             self.attend_asker(now);
         }
         self.drop_late_peers(now);
+        self.unread.look(&mut self.kernel, now);
         let (cache, mut pass) = self.cache_and_pass(now);
         cache.do_what_is_due(&mut pass);
         if self.phase != Phase::Serving {
@@ -346,6 +350,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         let soonest = [
             deadline,
             self.cache.next_deadline(),
+            self.unread.next_deadline(),
             self.retry_at,
             self.statistics_at.filter(|_| serving),
             self.idle_at().filter(|_| serving),

@@ -65,6 +65,11 @@ pub enum Complaint {
     /// A descriptor could not be sent.
     #[error("cannot send file descriptor")]
     CannotSend,
+    /// A descriptor could not be sent because too many others were not read.
+    #[error(
+        "cannot send file descriptor: too many of this user's are unread (find the program that does not read, or raise the limit on open files); the connection stays cached"
+    )]
+    TooManyInFlight,
     /// A descriptor was lost on its way here, because there was no number left for it.
     #[error("out of file descriptors: a connection to be saved was lost, another one makes room")]
     Truncated,
@@ -114,6 +119,8 @@ pub enum Note<'a> {
         /// What its peer said, if that is why; not all of it.
         said: &'a [u8],
     },
+    /// As many connections may be unread by clients as the settings allow: those between two requests are asked about.
+    UnreadLimit,
     /// Entries were handed over to the next process.
     HandedOver {
         /// How many connections.
@@ -144,6 +151,9 @@ impl fmt::Display for Note<'_> {
                     write!(f, ", peer said \"{}\"", said.escape_ascii())?;
                 }
                 Ok(())
+            }
+            Self::UnreadLimit => {
+                f.write_str("connections that clients do not read: as many as there may be")
             }
             Self::HandedOver {
                 connections,

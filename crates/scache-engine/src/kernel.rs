@@ -57,8 +57,15 @@ pub trait Kernel {
         passed: Option<&Self::Descriptor>,
     ) -> Result<usize, Failure>;
 
+    /// Returns whether the other end has not read everything that was written. Only asked of sockets that descriptors were
+    /// passed over; `false` where the kernel does not tell.
+    fn has_unread(&mut self, to: &Self::Descriptor) -> bool;
+
     /// Lets nothing more come from a client; what has come can still be read.
     fn hear_no_more(&mut self, from: &Self::Descriptor);
+
+    /// Lets nothing more go to a client, which reads the end behind what was written.
+    fn say_no_more(&mut self, to: &Self::Descriptor);
 
     /// Looks at what could be read without taking it. 0 bytes is the end.
     ///
@@ -137,9 +144,12 @@ pub enum Failure {
     /// Nothing now; an event will come.
     #[error("not now")]
     WouldBlock,
-    /// No descriptors, no memory, too many descriptors in flight: it may work when there is room.
+    /// No descriptors, no memory: it may work when there is room.
     #[error("out of descriptors or memory")]
     Exhausted,
+    /// Too many descriptors that this user sent were not read by their receivers: none can be passed until some are.
+    #[error("too many descriptors in flight")]
+    TooManyInFlight,
     /// It cannot be done with a descriptor of this kind.
     #[error("not possible with this kind of descriptor")]
     Unsupported,

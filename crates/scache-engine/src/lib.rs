@@ -21,6 +21,7 @@ mod peers;
 mod settings;
 mod succession;
 mod token;
+mod unread;
 
 pub use engine::{Departure, Engine, Listener, Phase, Transport};
 pub use host::{Complaint, End, Host, Note};

@@ -102,6 +102,10 @@ impl<D> Peers<D> {
         })
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer<D>> {
+        self.places.iter_mut().map(|(_, place)| &mut place.peer)
+    }
+
     pub(crate) fn drain(&mut self) -> Vec<Peer<D>> {
         self.places.drain().map(|place| place.peer).collect()
     }

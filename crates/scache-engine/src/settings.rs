@@ -27,6 +27,9 @@ pub struct Settings {
     pub binding_limit: usize,
     /// Clients at most; further ones wait until one leaves.
     pub client_limit: usize,
+    /// Connections that were handed out and not read by their clients, in all; beyond that a client gets one only when it
+    /// has read the one before.
+    pub unread_limit: usize,
     /// Descriptors that the process may have, to be told to who asks; `None` is no limit.
     pub descriptor_limit: Option<u64>,
     /// Connections that goodbye was said to and that wait for the answer, at most.
@@ -110,6 +113,9 @@ pub struct DescriptorBudget {
     pub clients: usize,
     /// For connections that goodbye was said to.
     pub partings: usize,
+    /// For connections in the sockets of clients that do not read. Those take none of ours, but the kernel allows for as
+    /// many in flight as for open ones, of all processes of a user together.
+    pub unread: usize,
 }
 
 impl DescriptorBudget {
@@ -127,6 +133,7 @@ impl DescriptorBudget {
             connections: share(10),
             clients: share(4),
             partings: share(1),
+            unread: share(4),
         }
     }
 }

@@ -120,6 +120,12 @@ impl<D> Succession<D> {
         match self.exchange(pass, cache, buffer) {
             Ok(progress) => progress,
             Err(Failure::WouldBlock) if self.socket.is_some() => Progress::Pending,
+            // That is nothing that the successor could change: it is given time until others have read.
+            Err(Failure::TooManyInFlight) => {
+                self.give_up_at = self.end_by.min(pass.now + PATIENCE);
+                self.retry_at = pass.now.checked_add(PAUSE);
+                Progress::Pending
+            }
             Err(Failure::WouldBlock | Failure::Exhausted) => {
                 self.retry_at = pass.now.checked_add(PAUSE);
                 Progress::Pending

@@ -18,5 +18,5 @@ pub const AHEAD_DESCRIPTORS: usize = 1;
 /// Endpoints that one request may ask for in turn.
 pub const ENDPOINTS: usize = 64;
 
-/// Descriptors on their way to one client, beyond which it has to take some before it is answered again.
+/// Descriptors on their way to one client: with so many it has to read them all before it is answered again.
 pub const DESCRIPTORS: usize = 16;

@@ -61,6 +61,21 @@ impl<T> Outgoing<T> {
         (end > self.written).then(|| (&self.bytes[self.written..end], descriptor))
     }
 
+    /// Returns one of the descriptors that wait, by its place among them.
+    pub(crate) fn waiting_descriptor(&self, place: usize) -> Option<&T> {
+        self.riding.get(place).map(|(_, descriptor)| descriptor)
+    }
+
+    /// Takes a descriptor out by its place, and replaces the `length` bytes from the one on that it was to ride on.
+    pub(crate) fn replace(&mut self, place: usize, length: usize, others: &[u8]) -> Option<T> {
+        let (at, descriptor) = self.riding.remove(place)?;
+        self.bytes.splice(at..at + length, others.iter().copied());
+        for (behind, _) in self.riding.range_mut(place..) {
+            *behind = *behind - length + others.len();
+        }
+        Some(descriptor)
+    }
+
     /// Takes note that `bytes` bytes of [`Outgoing::next`] are written, and gives the descriptor out that
     /// went with the first.
     pub(crate) fn handle_written(&mut self, bytes: usize) -> Option<T> {

@@ -115,9 +115,15 @@ pub struct Session<D, T> {
     inline: bool,
     /// The request whose descriptor is awaited.
     saving: Vec<u8>,
-    out: Outgoing<T>,
+    out: Outgoing<Rider<T>>,
     /// Connections that went to an inline client, who says nothing about having got them.
     delivered: VecDeque<T>,
+    /// Hand-outs written since the client was last known to have read everything.
+    unread: usize,
+    /// With so many unread or still to be written no further request is carried out.
+    most_unread: usize,
+    /// When it was first seen that a request waits for the client to read.
+    reader_awaited: Option<Instant>,
     /// The last attempt to write found no room.
     blocked: bool,
     request_timeout: Duration,
@@ -126,6 +132,15 @@ pub struct Session<D, T> {
     request_began: Option<Instant>,
     /// Nothing more is read.
     broken: bool,
+}
+
+/// A connection whose descriptor is to be written.
+#[derive(Debug)]
+struct Rider<T> {
+    connection: T,
+    /// The kind of request that it answers and the length of the reply, if it goes with the first byte of that (inline);
+    /// in the stock protocol the reply went before.
+    reply: Option<(Kind, usize)>,
 }
 
 /// What an idle session may keep allocated for the request that it saves.
@@ -165,6 +180,9 @@ impl<D, T: HandOut> Session<D, T> {
             saving: Vec::new(),
             out,
             delivered: VecDeque::new(),
+            unread: 0,
+            most_unread: limits::DESCRIPTORS,
+            reader_awaited: None,
             blocked: false,
             request_timeout,
             last_input: None,
@@ -231,7 +249,11 @@ impl<D, T: HandOut> Session<D, T> {
             Answer::Found(taken) if self.inline => {
                 let at = self.out.buffer().len();
                 reply::encode_found(self.out.buffer(), kind, &taken);
-                self.out.attach_at(at, taken);
+                let rider = Rider {
+                    connection: taken,
+                    reply: Some((kind, self.out.buffer().len() - at)),
+                };
+                self.out.attach_at(at, rider);
             }
             Answer::Found(taken) => {
                 reply::encode_found(self.out.buffer(), kind, &taken);
@@ -242,7 +264,8 @@ impl<D, T: HandOut> Session<D, T> {
 
     /// What to write next, if anything.
     pub fn poll_transmit(&self) -> Option<Transmit<'_, T>> {
-        let (bytes, descriptor) = self.out.next()?;
+        let (bytes, rider) = self.out.next()?;
+        let descriptor = rider.map(|rider| &rider.connection);
         Some(Transmit { bytes, descriptor })
     }
 
@@ -250,9 +273,10 @@ impl<D, T: HandOut> Session<D, T> {
     /// descriptor with them.
     pub fn handle_written(&mut self, bytes: usize) {
         self.blocked = false;
-        let Some(connection) = self.out.handle_written(bytes) else {
+        let Some(Rider { connection, .. }) = self.out.handle_written(bytes) else {
             return;
         };
+        self.unread += 1;
         if !self.inline {
             self.state = State::AwaitReceipt(connection);
             return;
@@ -271,7 +295,8 @@ impl<D, T: HandOut> Session<D, T> {
 
     /// When the client is to be given up if it has not gone on by then.
     pub fn deadline(&self) -> Option<Instant> {
-        self.request_began
+        self.reader_awaited
+            .or(self.request_began)
             .and_then(|began| began.checked_add(self.request_timeout))
     }
 
@@ -284,7 +309,11 @@ impl<D, T: HandOut> Session<D, T> {
             _ => None,
         };
         let sent = self.delivered.into_iter().map(Unfinished::Sent);
-        let unsent = self.out.into_riding().rev().map(Unfinished::Unsent);
+        let unsent = self
+            .out
+            .into_riding()
+            .rev()
+            .map(|rider| Unfinished::Unsent(rider.connection));
         current.into_iter().chain(unsent).chain(sent)
     }
 
@@ -294,8 +323,8 @@ impl<D, T: HandOut> Session<D, T> {
             let asks_for_more = self.blocked && !self.framer.is_empty();
             return asks_for_more.then(|| self.broken(Fault::NotReading));
         }
-        if self.out.riding() >= limits::DESCRIPTORS {
-            // What waits has to be taken in time, or the client is given up.
+        if self.has_to_read() {
+            // What waits has to be read in time, or the client is given up.
             return self.await_reader();
         }
         loop {
@@ -391,7 +420,10 @@ impl<D, T: HandOut> Session<D, T> {
     fn poll_dummy(&mut self, taken: T) -> Option<Event<'_, D, T>> {
         match self.framer.advance() {
             Ok(true) if reply::is_dummy(self.framer.list()) => {
-                self.out.attach(taken);
+                self.out.attach(Rider {
+                    connection: taken,
+                    reply: None,
+                });
                 self.out.buffer().push(0);
                 self.state = State::Sending;
                 None
@@ -472,5 +504,6 @@ impl<D, T: HandOut> Session<D, T> {
     }
 }
 
+mod hand_outs;
 #[cfg(test)]
 mod tests;

@@ -253,6 +253,12 @@ fn a_server_keeps_no_more_than_it_may_and_gives_nothing_to_two() {
             if server.broken {
                 break;
             }
+            if server.session.awaits_reader() {
+                // Nothing more is read from it before it has read.
+                server.session.limit_unread(random.usize(1..20));
+                server.session.handle_read(server.now);
+                server.run(random);
+            }
             let held = source.open() - server.cache.len();
             // Those that are on their way to the client, and those that it sent ahead.
             let most = limits::DESCRIPTORS + 1 + limits::AHEAD_DESCRIPTORS;
@@ -303,6 +309,16 @@ impl Server {
     fn run(&mut self, random: &mut fastrand::Rng) {
         loop {
             self.carry_out(random);
+            if random.u8(0..20) == 0 {
+                while let Some(Kept(descriptor)) = self.session.withdraw_last() {
+                    assert!(!self.sent.contains(&descriptor.number), "it was sent");
+                    self.cache.push(descriptor);
+                }
+            }
+            if self.session.awaits_reader() && self.reads {
+                self.session.handle_read(self.now);
+                continue;
+            }
             let Some(transmit) = self.session.poll_transmit() else {
                 return;
             };

@@ -99,6 +99,18 @@ pub fn cookie(socket: BorrowedFd<'_>) -> Option<u64> {
     socket_cookie(socket).ok()
 }
 
+/// Returns whether the other end of a UNIX stream socket has not read everything that was written here. An end that was
+/// closed has nothing unread. `false` for what is no socket; of a socket that is no UNIX socket nothing follows.
+pub fn has_unread(socket: BorrowedFd<'_>) -> bool {
+    /// The kernel counts the memory of the messages, some 700 bytes for the smallest. While it frees one it counts a byte
+    /// or two of it until it has told the poller, which must not be taken for a message.
+    const LEAST: libc::c_int = 256;
+    let mut memory: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ writes one int, which is what it is given.
+    let told = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut memory) };
+    told == 0 && memory >= LEAST
+}
+
 /// Whether this is a UNIX stream socket that listens.
 pub fn listens(socket: BorrowedFd<'_>) -> bool {
     socket_domain(socket) == Ok(AddressFamily::UNIX)
@@ -215,6 +227,25 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(Peer::of(file.as_fd()), Peer::Other);
         assert_eq!(cookie(file.as_fd()), None);
+    }
+
+    #[test]
+    fn what_the_other_end_has_not_read_is_known() {
+        use std::io::{Read, Write};
+        let (mut one, mut other) = UnixStream::pair().unwrap();
+        assert!(!has_unread(one.as_fd()));
+        one.write_all(b"xy").unwrap();
+        assert!(has_unread(one.as_fd()));
+        assert!(!has_unread(other.as_fd()));
+        other.read_exact(&mut [0]).unwrap();
+        assert!(has_unread(one.as_fd()), "half a message is unread");
+        other.read_exact(&mut [0]).unwrap();
+        assert!(!has_unread(one.as_fd()));
+        one.write_all(b"z").unwrap();
+        drop(other);
+        assert!(!has_unread(one.as_fd()), "nobody will read it any more");
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(!has_unread(file.as_fd()));
     }
 
     #[test]

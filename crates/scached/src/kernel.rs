@@ -188,9 +188,18 @@ impl<W: Watcher> Kernel for Linux<W> {
         passing::send(to.as_fd(), bytes, passed, Wait::Never).map_err(failure)
     }
 
+    fn has_unread(&mut self, to: &Descriptor) -> bool {
+        sockets::has_unread(to.as_fd())
+    }
+
     fn hear_no_more(&mut self, from: &Descriptor) {
         // What is no socket, or is gone, says nothing more in any case.
         let _ = shutdown(from, Shutdown::Read);
+    }
+
+    fn say_no_more(&mut self, to: &Descriptor) {
+        // A client that is gone hears nothing more in any case.
+        let _ = shutdown(to, Shutdown::Write);
     }
 
     fn peek(&mut self, at: &Descriptor, buffer: &mut [u8]) -> Result<usize, Failure> {
@@ -266,14 +275,10 @@ fn acquaintance(connection: &Descriptor, names: &[Name]) -> Acquaintance {
 fn failure(error: io::Error) -> Failure {
     match Errno::from_io_error(&error) {
         Some(Errno::AGAIN) => Failure::WouldBlock,
-        Some(
-            Errno::MFILE
-            | Errno::NFILE
-            | Errno::NOMEM
-            | Errno::NOBUFS
-            | Errno::NOSPC
-            | Errno::TOOMANYREFS,
-        ) => Failure::Exhausted,
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::NOSPC) => {
+            Failure::Exhausted
+        }
+        Some(Errno::TOOMANYREFS) => Failure::TooManyInFlight,
         // NOTCONN: a socket that was never connected; one that was reads as ended.
         Some(Errno::NOTSOCK | Errno::PERM | Errno::OPNOTSUPP | Errno::NOTCONN | Errno::INVAL) => {
             Failure::Unsupported

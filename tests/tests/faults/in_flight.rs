@@ -3,11 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
-use scache_tests::exchange::{ask, find_endp, found_endp, saved, take, try_find};
+use scache_tests::exchange::{ask, find_endp, found_endp, no_endp, saved, status, take, try_find};
 use scache_tests::fake_master::{Setup, ours};
-use scache_tests::wire::Connection;
+use scache_tests::wire::{Connection, dummy, list};
 
-use crate::common::{OtherUser, becomes_true, client_of, is_served};
+use crate::common::{OtherUser, becomes_true, client_of, hears_the_end, is_served};
 
 /// A user whom no other test needs, by number and name: games, on every Debian.
 const USER: u32 = 5;
@@ -60,17 +60,27 @@ fn a_connection_that_cannot_be_sent_stays_cached_and_the_server_lives() {
     let witness = client_of(&master);
     let connections =
         ["first", "second"].map(|label| saved(&witness, 60, Connection::new(), label));
+    let inline = client_of(&master);
+    ask(&inline, &list(&[("request", "inline")]), &status(0));
     let held = master.process().descriptors().len();
     let holder = Holder::start();
     assert_eq!(holder.sent, IN_FLIGHT, "not so many are on their way");
     for _ in 0..5 {
         let client = client_of(&master);
-        ask(&client, &find_endp("first"), &found_endp("first"));
-        client
-            .send(&scache_tests::wire::dummy())
-            .expect("send a dummy");
-        // The status was 0 already: all that is left is to hang up.
-        crate::common::hears_the_end(&client);
+        client.send(&find_endp("first")).expect("send a request");
+        let heard = client.hear_list();
+        if heard == found_endp("first") {
+            client.send(&dummy()).expect("send a dummy");
+            // The status was 0 already: all that is left is to hang up, at once.
+            hears_the_end(&client);
+            // Who tries again is told that nothing is there: two failures would end smtp(8)'s use of the cache.
+            ask(&client_of(&master), &find_endp("first"), &no_endp(2));
+        } else {
+            assert_eq!(heard, no_endp(2));
+        }
+        drop(client);
+        // An inline client can still be told when the descriptor cannot be sent.
+        ask(&inline, &find_endp("first"), &no_endp(2));
         is_served(&witness);
         assert_eq!(master.process().settles_at(held), held);
     }

@@ -126,7 +126,7 @@ fn look<K: Kernel>(kernel: &mut K, connection: &K::Descriptor) -> Look {
         Ok(0) => Look::Dead(Reason::Closed),
         Ok(_) => Look::Dead(Reason::Spoke),
         // Out of memory says nothing about the connection.
-        Err(Failure::WouldBlock | Failure::Exhausted) => Look::Alive,
+        Err(Failure::WouldBlock | Failure::Exhausted | Failure::TooManyInFlight) => Look::Alive,
         Err(Failure::Unsupported) => Look::Unknown,
         Err(Failure::Lost) => Look::Dead(Reason::Reset),
     }

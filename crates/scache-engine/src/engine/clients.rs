@@ -80,6 +80,9 @@ impl<K: Kernel, H: Host> Engine<K, H> {
 
     /// Lets one peer do what it can.
     pub(super) fn turn(&mut self, key: Key, now: Instant, readable: bool, ended: bool) {
+        if self.unread.is_to_be_counted(now) {
+            self.count_unread(now);
+        }
         let surroundings = Surroundings {
             settings: &self.settings,
             clients: self.peers.len(),
@@ -106,11 +109,14 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         let mut takes_over = false;
         let next = match peer {
             Peer::Client(client) => {
+                let unread = client.unread();
+                client.limit_unread(self.unread.room_for(unread));
                 let next = if readable || ended {
                     client.turn(&mut turn, ended)
                 } else {
                     client.answer(&mut turn)
                 };
+                self.unread.changed(unread, client.unread());
                 takes_over = turn.takes_over;
                 self.answered += turn.answered;
                 if client.served() {
@@ -235,16 +241,45 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             return;
         };
         self.host.note(Note::Disconnected);
+        let unread = self.forget_unread(&peer);
         self.hang_up(&peer);
         if let Peer::Client(client) = peer {
             let (cache, mut pass) = self.cache_and_pass(now);
-            client.close(&mut pass, cache);
+            let socket = client.close(&mut pass, cache);
+            if unread > 0 {
+                self.unread.keep(&mut self.kernel, now, socket, unread);
+            }
         }
         if self.peers.len() == 0 {
             self.idle_since = Some(now);
         }
         if std::mem::take(&mut self.full) {
             self.retry_in(Duration::ZERO, now);
+        }
+    }
+
+    /// Asks of all clients whether they have read what they were handed out.
+    fn count_unread(&mut self, now: Instant) {
+        self.host.note(Note::UnreadLimit);
+        for peer in self.peers.iter_mut() {
+            if let Peer::Client(client) = peer {
+                let before = client.unread();
+                client.look_at_unread(&mut self.kernel, now);
+                self.unread.changed(before, client.unread());
+            }
+        }
+    }
+
+    /// Counts what a client has not read no longer as its own, and returns how many of it are still unread.
+    fn forget_unread(&mut self, peer: &Peer<K::Descriptor>) -> usize {
+        let Peer::Client(client) = peer else {
+            return 0;
+        };
+        self.unread.changed(client.unread(), 0);
+        if client.unread() > 0 && self.kernel.has_unread(client.output()) {
+            client.unread()
+        } else {
+            0
         }
     }
 

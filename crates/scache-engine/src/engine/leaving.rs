@@ -87,6 +87,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 client.close(&mut pass, cache);
             }
         }
+        self.unread.clear();
         self.tell_statistics(true, now);
         self.phase = Phase::Finished(end);
     }

@@ -42,6 +42,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         let Some(Peer::Client(client)) = self.peers.remove(key) else {
             return;
         };
+        self.unread.changed(client.unread(), 0);
         let (cache, mut pass) = self.cache_and_pass(now);
         let socket = client.into_socket(&mut pass, cache);
         // It is watched already, so this cannot fail for want of memory or places.
@@ -95,7 +96,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 // It has nothing to say.
                 Ok(_) => {}
                 Err(Failure::WouldBlock) => return false,
-                Err(Failure::Exhausted) => break,
+                Err(Failure::Exhausted | Failure::TooManyInFlight) => break,
             }
         }
         self.retry_in(PAUSE, now);

@@ -120,6 +120,7 @@ pub fn settings() -> Settings {
         endpoint_limit: 10,
         binding_limit: 1000,
         client_limit: 20,
+        unread_limit: 1000,
         descriptor_limit: None,
         parting_limit: 10,
         order: Order::Oldest,

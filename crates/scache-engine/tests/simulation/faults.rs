@@ -18,7 +18,7 @@ pub enum Call {
 
 /// Each call with each failure that it may meet on a healthy descriptor. `WouldBlock` is followed by an
 /// event, as the kernel promises; changing a registration cannot fail, nor can forgetting it.
-pub const PLAUSIBLE: [(Call, Failure); 18] = [
+pub const PLAUSIBLE: [(Call, Failure); 19] = [
     (Call::Accept, Failure::WouldBlock),
     (Call::Accept, Failure::Exhausted),
     (Call::Accept, Failure::Lost),
@@ -33,6 +33,7 @@ pub const PLAUSIBLE: [(Call, Failure); 18] = [
     (Call::Send, Failure::Lost),
     (Call::Pass, Failure::WouldBlock),
     (Call::Pass, Failure::Exhausted),
+    (Call::Pass, Failure::TooManyInFlight),
     (Call::Pass, Failure::Lost),
     (Call::Peek, Failure::Exhausted),
     (Call::Peek, Failure::Lost),

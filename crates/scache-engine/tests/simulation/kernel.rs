@@ -176,11 +176,25 @@ impl Kernel for SimKernel {
         result
     }
 
+    fn has_unread(&mut self, to: &Handle) -> bool {
+        let mut world = self.world.borrow_mut();
+        let result = world.has_unread(world.socket(to.fd));
+        world.trace.push(Event::Unread { fd: to.fd, result });
+        result
+    }
+
     fn hear_no_more(&mut self, from: &Handle) {
         self.record(Event::HearNoMore(from.fd));
         let mut world = self.world.borrow_mut();
         let socket = world.socket(from.fd);
         world.hear_no_more(socket);
+    }
+
+    fn say_no_more(&mut self, to: &Handle) {
+        self.record(Event::SayNoMore(to.fd));
+        let mut world = self.world.borrow_mut();
+        let peer = world.peer(world.socket(to.fd));
+        world.end(peer);
     }
 
     fn peek(&mut self, at: &Handle, buffer: &mut [u8]) -> Result<usize, Failure> {
@@ -285,6 +299,7 @@ impl Host for SimHost {
                 reason,
                 said: said.to_vec(),
             },
+            Note::UnreadLimit => Event::UnreadLimit,
             Note::HandedOver {
                 connections,
                 bindings,

@@ -120,7 +120,7 @@ impl Leaving {
         self.connect_by = None;
         match result {
             Ok(fd) => self.socket = Some(fd),
-            Err(Failure::WouldBlock | Failure::Exhausted) => {
+            Err(Failure::WouldBlock | Failure::Exhausted | Failure::TooManyInFlight) => {
                 self.connect_by = Some((now + RELIEF).min(self.give_up_at()));
             }
             Err(Failure::Lost | Failure::Unsupported) => self.is_lost = true,
@@ -146,6 +146,12 @@ impl Leaving {
             Ok(written) => written,
             Err(Failure::WouldBlock) => 0,
             Err(Failure::Exhausted) => {
+                self.retry_by = Some((now + RELIEF).min(self.give_up_at()));
+                0
+            }
+            // The successor cannot help it.
+            Err(Failure::TooManyInFlight) => {
+                self.progress_at = now;
                 self.retry_by = Some((now + RELIEF).min(self.give_up_at()));
                 0
             }

@@ -8,6 +8,7 @@ mod about;
 mod clients;
 mod departures;
 mod handoffs;
+mod readers;
 mod releases;
 pub mod report;
 mod rest;
@@ -25,6 +26,7 @@ use crate::model::{Cache, Entry};
 use crate::oracle::about::Book;
 use crate::oracle::clients::Peer;
 use crate::oracle::handoffs::HandOff;
+use crate::oracle::readers::Readers;
 use crate::oracle::releases::{Parting, Releases};
 use crate::trace::{Event, Got};
 use crate::world::{Fd, World};
@@ -83,6 +85,8 @@ pub struct Oracle {
     book: Book,
     /// Nothing new is kept.
     draining: bool,
+    /// What clients do not read.
+    readers: Readers,
     /// Descriptors that were looked at in vain in this pass.
     blinded: Vec<(usize, Fd, Failure)>,
 }
@@ -168,6 +172,7 @@ impl Oracle {
             drains: None,
             book: Book::new(now),
             draining: false,
+            readers: Readers::default(),
             blinded: Vec::new(),
         }
     }
@@ -187,6 +192,9 @@ impl Oracle {
             }
         }
         for (index, event) in trace.iter().enumerate() {
+            if !matches!(event, Event::Unread { .. } | Event::Unwatch(_)) {
+                self.readers.looked();
+            }
             self.check_event(world, trace, index, event);
             self.conclude(world);
             self.put_back_next();
@@ -250,6 +258,14 @@ impl Oracle {
                 let drains = self.drains.as_mut().filter(|drains| drains.fd == *fd);
                 drains.expect("it is still listened to").is_told = true;
             }
+            Event::SayNoMore(fd) => self.said_no_more(*fd),
+            Event::Unread { fd, result } => {
+                // Whoever is parted from is looked at for the last time.
+                let next = trace.get(index + 1);
+                let parts = matches!(next, Some(Event::Unwatch(other)) if other == fd);
+                self.looked_at_unread(*fd, *result, parts);
+            }
+            Event::UnreadLimit => self.count_unread(),
             Event::Close(fd) => self.closed(world, *fd),
             Event::Complaint(complaint) => {
                 // A client that declines a connection may do so in what was left for later.
@@ -357,6 +373,7 @@ impl Oracle {
             peers.filter_map(|peer| peer.retry_by).min(),
             self.handoffs.values().map(|handoff| handoff.deadline).min(),
             self.partings.iter().map(|parting| parting.deadline).min(),
+            self.readers.look_at,
             self.retry_by.filter(|_| serves),
             self.idle_at().filter(|_| serves),
             self.statistics_at.filter(|_| serves),

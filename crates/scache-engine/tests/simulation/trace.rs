@@ -43,6 +43,14 @@ pub enum Event {
     },
     Unwatch(Fd),
     HearNoMore(Fd),
+    SayNoMore(Fd),
+    /// Whether the other end has not read everything.
+    Unread {
+        fd: Fd,
+        result: bool,
+    },
+    /// All clients are asked about next.
+    UnreadLimit,
     Close(Fd),
     Complaint(Complaint),
     Request(Asked),

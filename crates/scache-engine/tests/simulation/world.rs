@@ -262,6 +262,18 @@ impl World {
         peer.room - peer.queued
     }
 
+    /// Whether the other end is there and has not read everything.
+    pub fn has_unread(&self, socket: Socket) -> bool {
+        let peer = self.stream(socket).peer;
+        self.is_open(peer) && self.stream(peer).queued > 0
+    }
+
+    /// Connections on their way to the other end that it has not read.
+    pub fn in_flight(&self, socket: Socket) -> usize {
+        let queue = &self.stream(self.stream(socket).peer).queue;
+        queue.iter().map(|message| message.passed.len()).sum()
+    }
+
     pub fn waiting_clients(&self) -> usize {
         match &self.sockets[self.listener].kind {
             Kind::Listener(backlog) => backlog.len(),

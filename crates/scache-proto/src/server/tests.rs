@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod hand_outs;
+
 impl HandOut for u32 {
     fn properties(&self) -> impl Iterator<Item = &[u8]> {
         std::iter::once(&b"p"[..])

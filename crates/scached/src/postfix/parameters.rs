@@ -67,6 +67,7 @@ impl Parameters {
             binding_limit: main_cf.number("connection_cache_binding_limit", at_least_one.clone())?
                 as usize,
             client_limit: limit("connection_cache_client_limit", budget.clients)?,
+            unread_limit: budget.unread,
             descriptor_limit: descriptors,
             parting_limit: budget.partings,
             order,

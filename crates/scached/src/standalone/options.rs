@@ -238,6 +238,7 @@ impl Options {
                 .binding_limit
                 .map_or(Settings::BINDING_LIMIT, |limit| limit.0),
             client_limit,
+            unread_limit: budget.unread,
             descriptor_limit: descriptors,
             parting_limit: budget.partings,
             order: self.order.map_or_else(Default::default, |order| order.0),

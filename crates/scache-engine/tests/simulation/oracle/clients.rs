@@ -75,6 +75,11 @@ impl Peer {
         self.carried = EVENTS;
     }
 
+    /// Whether more may be done for it without reading more from it.
+    fn may_go_on_unread(&self) -> bool {
+        self.may_be_owed() || self.session.is_held_up()
+    }
+
     pub fn is_answered(&self) -> bool {
         self.session.is_answered()
     }
@@ -147,6 +152,7 @@ impl Oracle {
     pub(super) fn received(&mut self, fd: Fd, result: &Result<(Vec<u8>, Got), Failure>) {
         self.finish_turn();
         self.current = Some(fd);
+        self.limit_unread(fd);
         let peer = self.peers.get_mut(&fd).unwrap();
         assert!(!peer.must_go, "it is read from though it has to go");
         if peer.may_be_owed() {
@@ -157,6 +163,10 @@ impl Oracle {
             peer.is_owed = false;
             peer.may_be_behind = false;
         }
+        assert!(
+            !peer.session.awaits_reader(),
+            "it is read from though it has to read first"
+        );
         peer.retry_by = None;
         match result {
             Ok((bytes, _)) if bytes.is_empty() => {
@@ -179,7 +189,7 @@ impl Oracle {
                 }
             }
             Err(Failure::WouldBlock) => {}
-            Err(Failure::Exhausted) => peer.refused(self.now),
+            Err(Failure::Exhausted | Failure::TooManyInFlight) => peer.refused(self.now),
             Err(Failure::Unsupported | Failure::Lost) => peer.must_go = true,
         }
     }
@@ -204,8 +214,6 @@ impl Oracle {
             .iter()
             .position(|event| !matches!(event, Event::Peek { .. }))
             .map_or(trace.len(), |offset| index + 1 + offset);
-        let (watch, blinded) = (self.settings.watch, &self.blinded);
-        let judge = |fd: Fd| Self::judge(watch, blinded, world, fd, &(index..next));
         self.book.answered();
         if let Asked::Administer(about) = asked {
             let peer = self.peer(fd);
@@ -231,6 +239,8 @@ impl Oracle {
             self.turn_away(world, fd, asked, descriptor);
             return;
         }
+        let (watch, blinded) = (self.settings.watch, &self.blinded);
+        let judge = |fd: Fd| Self::judge(watch, blinded, world, fd, &(index..next));
         let expired = self.cache.expire(self.now);
         let mut dead = Vec::new();
         match asked {
@@ -293,7 +303,7 @@ impl Oracle {
             Asked::FindEndpoint(endpoint) => {
                 let found = self.cache.find_endpoint(endpoint, &judge, &mut dead);
                 self.found(world, endpoint, found.as_ref());
-                match found {
+                match self.unless_refused(fd, found) {
                     Some(entry) => self.peer(fd).session.hand_out(entry, None, false),
                     None => self.peer(fd).session.refuse(2, &[b"property"]),
                 }
@@ -303,7 +313,8 @@ impl Oracle {
                 self.book.asked(destination, found.is_some());
                 let entry = found.as_ref().map(|(entry, _)| entry);
                 self.found(world, destination, entry);
-                match found {
+                let (entry, property) = found.unzip();
+                match self.unless_refused(fd, entry).zip(property) {
                     Some((entry, property)) => {
                         self.peer(fd)
                             .session
@@ -341,7 +352,7 @@ impl Oracle {
     }
 
     /// What a client wanted was found or not.
-    fn found(&mut self, world: &World, wanted: &[u8], entry: Option<&Entry>) {
+    pub(super) fn found(&mut self, world: &World, wanted: &[u8], entry: Option<&Entry>) {
         if let Some(entry) = entry {
             self.taken(world, entry);
             self.book.happens_later(Happening::Taken, &entry.endpoint);
@@ -409,6 +420,7 @@ impl Oracle {
         }
         let now = self.now;
         self.current = Some(fd);
+        self.limit_unread(fd);
         self.nothing_is_left_undone(fd);
         let peer = self.peers.get_mut(&fd).unwrap();
         let was_uncertain = peer.session.is_uncertain();
@@ -429,6 +441,8 @@ impl Oracle {
             Ok(written) => {
                 peer.session.written(written);
                 if let Some(passed) = passed {
+                    let in_flight = world.in_flight(world.former_socket(fd));
+                    assert!(in_flight <= limits::DESCRIPTORS, "{in_flight} in flight");
                     let socket = world.former_socket(passed);
                     assert!(world.given.insert(socket), "{socket} has two owners");
                 }
@@ -438,6 +452,7 @@ impl Oracle {
                 peer.session.blocked = true;
                 peer.refused(now);
             }
+            Err(Failure::TooManyInFlight) => self.withdraw(fd),
             Err(Failure::Unsupported | Failure::Lost) => peer.must_go = true,
         }
         let is_told = matches!(result, Err(Failure::Exhausted | Failure::Unsupported));
@@ -491,7 +506,7 @@ impl Oracle {
     /// What was left for later of what a client asked for is done without reading more from it. Whose it is shows
     /// in what follows.
     pub(super) fn take_up(&mut self, rest: &[Event]) {
-        if !self.peers.values().any(Peer::may_be_owed) {
+        if !self.peers.values().any(Peer::may_go_on_unread) {
             return;
         }
         let current = self.current.and_then(|fd| self.peers.get_mut(&fd));
@@ -504,7 +519,7 @@ impl Oracle {
             }
             _ => None,
         });
-        if next != self.current && next.is_some_and(|fd| self.peers[&fd].may_be_owed()) {
+        if next != self.current && next.is_some_and(|fd| self.peers[&fd].may_go_on_unread()) {
             self.finish_turn();
             self.current = next;
         }
@@ -557,11 +572,12 @@ impl Oracle {
     }
 
     pub(super) fn request_deadline(&self, peer: &Peer) -> Option<Instant> {
-        Some(peer.session.began? + self.settings.request_timeout)
+        Some(peer.session.waited_since()? + self.settings.request_timeout)
     }
 
     /// The next thing that is done for a client.
     fn step(&mut self, fd: Fd) -> Step {
+        self.limit_unread(fd);
         let peer = self.peer(fd);
         let step = peer.session.step();
         peer.carried += usize::from(!matches!(step, Step::Stuck));

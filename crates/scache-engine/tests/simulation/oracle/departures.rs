@@ -57,8 +57,9 @@ impl Oracle {
     fn part(&mut self, fd: Fd) {
         self.finish_turn();
         self.assert_nothing_leaves();
-        let any_busy = self.peers.values().any(|peer| peer.session.began.is_some())
-            || !self.handoffs.is_empty();
+        let mut peers = self.peers.values();
+        let any_busy =
+            peers.any(|peer| peer.session.waited_since().is_some()) || !self.handoffs.is_empty();
         let peer = self.peers.remove(&fd).unwrap();
         let late = self
             .request_deadline(&peer)
@@ -78,7 +79,9 @@ impl Oracle {
         if self.promised == Some(fd) {
             self.promised = None;
         }
-        self.doomed.push(fd);
+        if !self.is_kept(fd, peer.session.unread) {
+            self.doomed.push(fd);
+        }
         if !peer.ended {
             self.drains = Some(Draining::new(fd));
         }

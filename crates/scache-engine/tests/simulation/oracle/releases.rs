@@ -184,10 +184,8 @@ impl Oracle {
     pub(super) fn closed(&mut self, world: &World, fd: Fd) {
         if let Some(at) = self.doomed.iter().position(|other| *other == fd) {
             self.doomed.remove(at);
-            if self.drains.as_ref().is_some_and(|drains| drains.fd == fd) {
-                let drains = self.drains.take().unwrap();
-                assert!(drains.is_over, "{fd} was not read to its end");
-            }
+            self.is_drained(fd);
+        } else if self.end.is_some() && self.readers.forget(fd) {
         } else if let Some((entry, reason)) = self.resolve(world, fd) {
             let is_blind = self.blinded.iter().any(|(_, other, _)| *other == fd);
             let alive = world.health(world.former_socket(fd)) == Health::Alive;

@@ -26,6 +26,10 @@ impl Oracle {
         assert!(!self.asker_is_gone, "nobody takes over any more");
         assert_eq!(std::mem::take(&mut self.timeouts), 0, "told without reason");
         assert_eq!(self.surplus, 0, "too many answers are awaited");
+        assert!(
+            self.readers.look_at.is_none_or(|at| at > self.now),
+            "not looked at"
+        );
         self.room = 0;
         self.accept_failed = false;
         // Bindings go without a word, and connections that expired have gone with one.
@@ -56,6 +60,7 @@ impl Oracle {
         let open = usize::from(self.listener.is_some())
             + self.cache.entries.len()
             + self.partings.len()
+            + self.readers.gone.len()
             + of_leaving
             + of_peers
             + usize::from(self.asker.is_some())
@@ -73,6 +78,11 @@ impl Oracle {
     pub fn assert_settled(&self, world: &World) {
         for (fd, peer) in &self.peers {
             let socket = world.socket(*fd);
+            if peer.session.awaits_reader() {
+                let has_unread = world.has_unread(socket);
+                assert!(has_unread, "client {fd} has read and is kept waiting");
+                continue;
+            }
             assert_eq!(world.queued(socket), 0, "client {fd} is not listened to");
             assert!(
                 world.health(socket) == Health::Alive,

@@ -243,6 +243,10 @@ pub(super) fn random_settings(random: &mut fastrand::Rng) -> Settings {
         endpoint_limit: random.usize(0..6),
         binding_limit: few(random, 12),
         client_limit: few(random, 14),
+        unread_limit: match random.u8(0..4) {
+            0 => random.usize(0..80),
+            _ => 1000,
+        },
         descriptor_limit: random.bool().then_some(1000),
         parting_limit: few(random, 5),
         order: if random.bool() {

@@ -7,6 +7,7 @@ pub mod chromium;
 mod debian;
 pub mod exchange;
 pub mod fake_master;
+pub mod hoard;
 pub mod http;
 pub mod instance;
 pub mod maillog;

@@ -3,6 +3,7 @@
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -51,6 +52,59 @@ impl Scached {
         scached
     }
 
+    /// Starts one as an ordinary user that may have so many descriptors, where that user can reach it.
+    ///
+    /// # Panics
+    /// When it does not listen; this needs root.
+    #[must_use]
+    pub fn of_user(user: u32, descriptors: u64, arguments: &[&str]) -> Self {
+        let directory = TempDir::with_prefix("scached-").expect("a directory");
+        let all = Permissions::from_mode(0o755);
+        std::fs::set_permissions(directory.path(), all).expect("set the mode");
+        std::os::unix::fs::chown(directory.path(), Some(user), Some(user)).expect("be root");
+        // The build's directory may be closed to that user.
+        let program = directory.path().join("scached");
+        std::fs::copy(built("scached"), &program).expect("copy the program");
+        let path = directory.path().join("socket");
+        let mut scached = Self::run_as(user, descriptors, &program, &path, arguments);
+        scached.directory = Some(directory);
+        scached
+    }
+
+    /// Starts another one as the same user, beside this one and at the same path.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    #[must_use]
+    pub fn beside(&self, user: u32, descriptors: u64, arguments: &[&str]) -> Self {
+        let program = self.path.with_file_name("scached");
+        Self::run_as(user, descriptors, &program, &self.path, arguments)
+    }
+
+    fn run_as(
+        user: u32,
+        descriptors: u64,
+        program: &Path,
+        path: &Path,
+        arguments: &[&str],
+    ) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "ulimit -n \"$0\" && exec \"$@\""])
+            .arg(descriptors.to_string())
+            .arg(program)
+            .current_dir("/")
+            .uid(user)
+            .gid(user);
+        let (child, screen) = listening(command, path, arguments);
+        Self {
+            child,
+            path: path.to_owned(),
+            screen: Some(screen),
+            directory: None,
+        }
+    }
+
     /// Starts it once more where it was, after its end.
     ///
     /// # Panics
@@ -91,7 +145,15 @@ impl Drop for Scached {
 }
 
 fn run(path: &Path, arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
-    let mut child = Command::new(built("scached"))
+    listening(Command::new(built("scached")), path, arguments)
+}
+
+fn listening(
+    mut command: Command,
+    path: &Path,
+    arguments: &[&str],
+) -> (Child, BufReader<ChildStderr>) {
+    let mut child = command
         .arg("--socket")
         .arg(path)
         .args(arguments)

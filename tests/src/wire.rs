@@ -116,6 +116,18 @@ impl Client {
     /// # Errors
     /// Those of sendmsg(2).
     pub fn send_descriptors(&self, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_with_descriptors(&[0], descriptors)
+    }
+
+    /// Writes bytes in one message, the first of which carries descriptors.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
+    pub fn send_with_descriptors(
+        &self,
+        bytes: &[u8],
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         assert!(
@@ -124,7 +136,7 @@ impl Client {
         );
         rustix::net::sendmsg(
             &self.socket,
-            &[IoSlice::new(&[0])],
+            &[IoSlice::new(bytes)],
             &mut control,
             SendFlags::NOSIGNAL,
         )?;

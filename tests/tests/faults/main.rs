@@ -33,6 +33,7 @@
 //! | 28 | users who may not | `users`: the mode of the socket; `about`: purge and drain |
 //! | 29 | descriptors left to a child | `descriptors` |
 //! | 30 | closes that wait for something else | `closes` |
+//! | 31 | connections that were handed out and are not read | `unread` |
 //!
 //! Nothing here depends on how fast the machine is: what must happen has twenty seconds, and what must not happen
 //! is listened for a while.
@@ -66,4 +67,5 @@ mod stalls;
 mod successor;
 mod surroundings;
 mod timers;
+mod unread;
 mod users;

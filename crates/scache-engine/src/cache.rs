@@ -52,20 +52,28 @@ impl<D> Kept<D> {
 pub(crate) struct HandedOut<D> {
     taken: Taken<Kept<D>>,
     destination_property: Option<Box<[u8]>>,
+    /// When it was last known to be alive and not expired.
+    looked_at: Instant,
+    /// The client gets a closed connection in its place.
+    is_stand_in: bool,
 }
 
 impl<D> HandedOut<D> {
+    fn new(taken: Taken<Kept<D>>, destination_property: Option<Box<[u8]>>, now: Instant) -> Self {
+        Self {
+            taken,
+            destination_property,
+            looked_at: now,
+            is_stand_in: false,
+        }
+    }
+
+    fn through(found: FoundThrough<Kept<D>>, now: Instant) -> Self {
+        Self::new(found.taken, Some(found.destination_property), now)
+    }
+
     pub(crate) fn descriptor(&self) -> &D {
         &self.taken.handle.descriptor
-    }
-}
-
-impl<D> From<FoundThrough<Kept<D>>> for HandedOut<D> {
-    fn from(found: FoundThrough<Kept<D>>) -> Self {
-        Self {
-            taken: found.taken,
-            destination_property: Some(found.destination_property),
-        }
     }
 }
 
@@ -222,14 +230,11 @@ impl<D> Cache<D> {
             Request::FindEndpoint { endpoint } => self
                 .store
                 .find_endpoint(now, endpoint, judge)
-                .map(|taken| HandedOut {
-                    taken,
-                    destination_property: None,
-                }),
+                .map(|taken| HandedOut::new(taken, None, now)),
             Request::FindDestination { destination } => self
                 .store
                 .find_destination(now, destination, judge)
-                .map(HandedOut::from),
+                .map(|found| HandedOut::through(found, now)),
             Request::SaveDestination {
                 ttl,
                 destination,
@@ -249,15 +254,12 @@ impl<D> Cache<D> {
             } => self
                 .store
                 .find_destination(now, destination, &mut judge)
-                .map(HandedOut::from)
+                .map(|found| HandedOut::through(found, now))
                 .or_else(|| {
                     let taken = endpoints
                         .into_iter()
                         .find_map(|endpoint| self.store.find_endpoint(now, endpoint, &mut judge))?;
-                    Some(HandedOut {
-                        taken,
-                        destination_property: Some(Box::default()),
-                    })
+                    Some(HandedOut::new(taken, Some(Box::default()), now))
                 }),
             // Those that bring a connection come by `save`; the others are not about the cache.
             Request::SaveEndpoint { .. }
@@ -311,6 +313,9 @@ impl<D> Cache<D> {
         pass: &mut Pass<'_, K, H>,
         handed_out: HandedOut<D>,
     ) {
+        if handed_out.is_stand_in {
+            return;
+        }
         if let Some(id) = self.store.put_back(pass.now, handed_out.taken) {
             self.stats.connections_put_back += 1;
             self.watch_later(pass.now, id);

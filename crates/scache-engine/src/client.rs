@@ -328,11 +328,38 @@ impl<D> Client<D> {
         Carried::Enough
     }
 
+    /// Looks at the connection that is to be written next, if it had to wait, and gives it up if it is of no use any more.
+    /// An inline client is told that nothing was found. Another one was told status 0 before, so it gets a connection that
+    /// is closed: smtp(8) takes that for one that its peer has closed meanwhile, and connects anew. Not to send any would
+    /// count as a failure of the cache, of which smtp(8) stands two.
+    fn look_again<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        turn: &mut Turn<'_, '_, K, H>,
+    ) -> Result<(), Failure> {
+        while let Some(handed_out) = self.session.next_hand_out()
+            && let Some(reason) = turn
+                .cache
+                .look_again(turn.pass.kernel, turn.pass.now, handed_out)
+        {
+            if let Some(handed_out) = self.session.withdraw_next() {
+                turn.cache.give_up(turn.pass, handed_out, reason);
+            } else if let Some(handed_out) = self.session.next_hand_out() {
+                // Without one the client is hung up on.
+                let stand_in = turn.pass.kernel.closed_connection();
+                let stand_in = stand_in.map_err(|_| Failure::Lost)?;
+                turn.cache
+                    .give_up_for(turn.pass, handed_out, stand_in, reason);
+            }
+        }
+        Ok(())
+    }
+
     /// Writes once. `false`: there is nothing to write.
     fn write<K: Kernel<Descriptor = D>, H: Host>(
         &mut self,
         turn: &mut Turn<'_, '_, K, H>,
     ) -> Result<bool, Failure> {
+        self.look_again(turn)?;
         let Some(transmit) = self.session.poll_transmit() else {
             return Ok(false);
         };

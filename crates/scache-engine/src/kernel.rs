@@ -73,6 +73,12 @@ pub trait Kernel {
     /// See [`Failure`]; [`Failure::WouldBlock`] when there is nothing.
     fn peek(&mut self, at: &Self::Descriptor, buffer: &mut [u8]) -> Result<usize, Failure>;
 
+    /// Makes a connection whose other end is closed: reading from it is the end.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    fn closed_connection(&mut self) -> Result<Self::Descriptor, Failure>;
+
     /// What a connection is that somebody wants to save.
     fn recognise(&mut self, connection: &Self::Descriptor) -> Recognised;
 

@@ -61,6 +61,12 @@ impl<T> Outgoing<T> {
         (end > self.written).then(|| (&self.bytes[self.written..end], descriptor))
     }
 
+    /// Returns the descriptor that rides on the first byte of [`Outgoing::next`].
+    pub(crate) fn first_mut(&mut self) -> Option<&mut T> {
+        let (at, descriptor) = self.riding.front_mut()?;
+        (*at == self.written).then_some(descriptor)
+    }
+
     /// Returns one of the descriptors that wait, by its place among them.
     pub(crate) fn waiting_descriptor(&self, place: usize) -> Option<&T> {
         self.riding.get(place).map(|(_, descriptor)| descriptor)

@@ -483,14 +483,6 @@ impl<D, T: HandOut> Session<D, T> {
         strays.then(|| self.broken(Fault::StrayDescriptor))
     }
 
-    /// Descriptors are to be taken by the client first. What it says meanwhile is kept unread, so there is a
-    /// limit to it.
-    fn await_reader(&mut self) -> Option<Event<'static, D, T>> {
-        let is_too_far_ahead = self.framer.waiting() > limits::AHEAD_BYTES
-            || self.attached.waiting() > limits::AHEAD_DESCRIPTORS;
-        (self.blocked && is_too_far_ahead).then(|| self.broken(Fault::NotReading))
-    }
-
     /// The time of the request under way is over, unless a connection waits for an inline client to read.
     fn end_request(&mut self) {
         if self.out.riding() == 0 {

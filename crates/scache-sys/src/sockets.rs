@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{socket_acceptconn, socket_cookie, socket_domain, socket_type};
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, connect, getpeername,
-    getsockname, socket_with,
+    getsockname, socket_with, socketpair,
 };
 
 /// The name of a UNIX socket.
@@ -97,6 +97,20 @@ impl fmt::Display for Peer {
 /// no socket.
 pub fn cookie(socket: BorrowedFd<'_>) -> Option<u64> {
     socket_cookie(socket).ok()
+}
+
+/// Makes a UNIX stream socket whose other end is closed.
+///
+/// # Errors
+/// What socketpair(2) says.
+pub fn closed_connection() -> io::Result<OwnedFd> {
+    let (connection, _closed) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    Ok(connection)
 }
 
 /// Returns whether the other end of a UNIX stream socket has not read everything that was written here. An end that was
@@ -227,6 +241,13 @@ mod tests {
         let file = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(Peer::of(file.as_fd()), Peer::Other);
         assert_eq!(cookie(file.as_fd()), None);
+    }
+
+    #[test]
+    fn a_closed_connection_is_at_its_end() {
+        use std::io::Read;
+        let mut connection = UnixStream::from(closed_connection().unwrap());
+        assert_eq!(connection.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]

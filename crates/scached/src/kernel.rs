@@ -206,6 +206,13 @@ impl<W: Watcher> Kernel for Linux<W> {
         passing::peek(at, buffer).map_err(failure)
     }
 
+    fn closed_connection(&mut self) -> Result<Descriptor, Failure> {
+        let connection = sockets::closed_connection().map_err(failure)?;
+        let connection = Descriptor::from(connection);
+        connection.cannot_linger();
+        Ok(connection)
+    }
+
     fn recognise(&mut self, connection: &Descriptor) -> Recognised {
         let identity = sockets::cookie(connection.as_fd());
         let acquaintance = self

@@ -18,17 +18,17 @@ use crate::common::{
 };
 
 /// A way for a connection to become useless, and the word for it in the log.
-struct End {
-    what: &'static str,
-    connection: fn() -> Connection,
-    comes: fn(&Connection),
+pub struct End {
+    pub what: &'static str,
+    pub connection: fn() -> Connection,
+    pub comes: fn(&Connection),
     reason: &'static str,
 }
 
 /// A single byte of urgent data, which an ordinary read skips.
 const URGENTLY: &str = "spoke urgently";
 
-const ENDS: &[End] = &[
+pub const ENDS: &[End] = &[
     End {
         what: "closed, a UNIX socket",
         connection: Connection::new,

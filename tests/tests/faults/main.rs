@@ -34,6 +34,7 @@
 //! | 29 | descriptors left to a child | `descriptors` |
 //! | 30 | closes that wait for something else | `closes` |
 //! | 31 | connections that were handed out and are not read | `unread` |
+//! | 36 | connections that end or expire between reply and descriptor | `late` |
 //!
 //! Nothing here depends on how fast the machine is: what must happen has twenty seconds, and what must not happen
 //! is listened for a while.
@@ -59,6 +60,7 @@ mod goodbye;
 mod handover;
 mod in_flight;
 mod killed;
+mod late;
 mod limits;
 mod linger;
 mod liveness;

@@ -7,9 +7,9 @@
 
 use std::time::{Duration, Instant};
 
-use scache_store::{ConnectionId, Reason};
+use scache_store::{ConnectionId, Reason, Released};
 
-use super::{Cache, Kept, Pass};
+use super::{Cache, HandedOut, Kept, Pass};
 use crate::{Failure, Host, Interest, Kernel, Key, Token};
 
 /// What looking at an idle connection shows.
@@ -23,6 +23,10 @@ enum Look {
 impl<D> Cache<D> {
     /// How long a connection may idle before it is watched.
     const BATCH: Duration = Duration::from_millis(50);
+
+    /// How long a look at a connection that is handed out counts. The client's dummy comes much sooner, and costs no
+    /// second look.
+    const FRESH: Duration = Duration::from_millis(10);
 
     /// For how many connections of a batch memory is kept.
     const KEPT_UNWATCHED: usize = 1024;
@@ -65,6 +69,58 @@ impl<D> Cache<D> {
         } else {
             Ok(())
         }
+    }
+
+    /// Looks again at a connection that is about to be sent, if it was not looked at just now: it may have waited for its
+    /// client. Returns what is wrong with it, if anything.
+    pub(crate) fn look_again<K: Kernel<Descriptor = D>>(
+        &self,
+        kernel: &mut K,
+        now: Instant,
+        handed_out: &mut HandedOut<D>,
+    ) -> Option<Reason> {
+        let is_fresh = now.saturating_duration_since(handed_out.looked_at) <= Self::FRESH;
+        if is_fresh || handed_out.is_stand_in {
+            return None;
+        }
+        handed_out.looked_at = now;
+        if handed_out.taken.deadline <= now {
+            return Some(Reason::Expired);
+        }
+        self.watch
+            .then(|| death(kernel, handed_out.descriptor()))
+            .flatten()
+    }
+
+    /// Parts from a connection that its client is not given after all.
+    pub(crate) fn give_up<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        handed_out: HandedOut<D>,
+        reason: Reason,
+    ) {
+        self.part(pass, Released::of(handed_out.taken, reason));
+    }
+
+    /// The same, for a client that was told of it: a closed connection takes its place.
+    pub(crate) fn give_up_for<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        handed_out: &mut HandedOut<D>,
+        stand_in: D,
+        reason: Reason,
+    ) {
+        handed_out.is_stand_in = true;
+        let handle = std::mem::replace(&mut handed_out.taken.handle, Kept::new(stand_in));
+        let endpoint = handed_out.taken.endpoint.clone();
+        self.part(
+            pass,
+            Released {
+                handle,
+                endpoint,
+                reason,
+            },
+        );
     }
 
     pub(super) fn watch_later(&mut self, now: Instant, id: ConnectionId) {

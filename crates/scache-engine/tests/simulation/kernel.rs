@@ -225,6 +225,13 @@ impl Kernel for SimKernel {
         result
     }
 
+    fn closed_connection(&mut self) -> Result<Handle, Failure> {
+        let mut world = self.world.borrow_mut();
+        let result = world.closed_connection(self.process);
+        world.trace.push(Event::Closed(result));
+        result.map(|fd| Handle::new(&self.world, fd))
+    }
+
     fn recognise(&mut self, connection: &Handle) -> Recognised {
         let world = self.world.borrow();
         let socket = world.socket(connection.fd);

@@ -16,7 +16,7 @@ pub struct Entry {
     pub endpoint: Vec<u8>,
     pub property: Vec<u8>,
     pub deadline: Instant,
-    /// When it was saved or put back.
+    /// When it was saved or put back, or last looked at on its way to a client.
     pub since: Instant,
     /// Its end may have been overlooked, because of a failure that was made.
     pub excused: bool,

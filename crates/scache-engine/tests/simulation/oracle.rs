@@ -8,6 +8,7 @@ mod about;
 mod clients;
 mod departures;
 mod handoffs;
+mod looks;
 mod readers;
 mod releases;
 pub mod report;
@@ -85,6 +86,8 @@ pub struct Oracle {
     book: Book,
     /// Nothing new is kept.
     draining: bool,
+    /// A closed connection was made, to be sent in the place of another one; or could not be made.
+    stand_in: Option<Result<Fd, Failure>>,
     /// What clients do not read.
     readers: Readers,
     /// Descriptors that were looked at in vain in this pass.
@@ -172,6 +175,7 @@ impl Oracle {
             drains: None,
             book: Book::new(now),
             draining: false,
+            stand_in: None,
             readers: Readers::default(),
             blinded: Vec::new(),
         }
@@ -258,6 +262,7 @@ impl Oracle {
                 let drains = self.drains.as_mut().filter(|drains| drains.fd == *fd);
                 drains.expect("it is still listened to").is_told = true;
             }
+            Event::Closed(result) => self.made_closed_connection(*result),
             Event::SayNoMore(fd) => self.said_no_more(*fd),
             Event::Unread { fd, result } => {
                 // Whoever is parted from is looked at for the last time.

@@ -1,5 +1,7 @@
 //! What one client says and is told, read naively: each list from its first byte each time.
 
+mod hand_outs;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -29,6 +31,10 @@ pub struct Session {
     pub riders: VecDeque<(usize, Entry)>,
     /// Where in it answers belong that are known when they are written, and what they have to say.
     unseen: VecDeque<(usize, Report)>,
+    /// The one that rides is no cached connection, but a closed one in its place.
+    pub stand_in: bool,
+    /// What is to be written was looked at: nothing more is carried out before that.
+    pub looked_at: bool,
     /// Connections that went to an inline client, and are still open here.
     pub delivered: VecDeque<Entry>,
     /// Hand-outs that it is not known to have read, and how many these may be.
@@ -117,6 +123,7 @@ impl Session {
             *at -= bytes;
         }
         self.unread += usize::from(gone.is_some());
+        self.stand_in &= gone.is_none();
         match gone {
             Some((_, entry)) if self.inline => {
                 self.delivered.push_back(entry);
@@ -153,64 +160,6 @@ impl Session {
         let most: usize = unseen.map(|(_, report)| report.most_bytes()).sum();
         let known = self.out.len();
         known <= limits::REPLY_BYTES && known + most > limits::REPLY_BYTES
-    }
-
-    /// Whether it asks for more and may have as many hand-outs on their way as it may.
-    pub fn is_held_up(&self) -> bool {
-        let is_idle = matches!(self.state, State::Idle) && !self.broken;
-        is_idle && self.has_to_read() && !self.input.is_empty()
-    }
-
-    /// Once it was found to have to read first it has to read everything.
-    fn has_to_read(&self) -> bool {
-        self.reader_awaited.is_some() || self.riders.len() + self.unread >= self.most_unread
-    }
-
-    /// Whether it has to read what it was handed out before more is done for it.
-    pub fn awaits_reader(&self) -> bool {
-        self.is_held_up() && self.is_answered()
-    }
-
-    /// The client was seen to have read everything, or not.
-    pub fn seen(&mut self, now: Instant, has_unread: bool) {
-        if has_unread {
-            if self.awaits_reader() {
-                self.reader_awaited.get_or_insert(now);
-            }
-            return;
-        }
-        self.unread = 0;
-        if self.reader_awaited.take().is_some() {
-            self.began = (!self.input.is_empty()).then_some(now);
-        }
-    }
-
-    /// From when on the client is waited for.
-    pub fn waited_since(&self) -> Option<Instant> {
-        self.reader_awaited.or(self.began)
-    }
-
-    /// The connection that was found last of those that are to be written is not handed out.
-    pub fn withdraw_last(&mut self) -> Option<Entry> {
-        let (at, entry) = self.riders.pop_back().filter(|_| self.inline)?;
-        let Found::List(attributes, length) = next_list(&self.out[at..]) else {
-            panic!("a connection is found without a reply");
-        };
-        let rest: Vec<_> = attributes[1..]
-            .iter()
-            .map(|(name, _)| (&name[..], &b""[..]))
-            .collect();
-        let refusal = list(&[&[(&b"status"[..], &b"2"[..])], &rest[..]].concat());
-        for (place, _) in &mut self.unseen {
-            *place = if *place > at {
-                *place + refusal.len() - length
-            } else {
-                *place
-            };
-        }
-        self.out.splice(at..at + length, refusal);
-        self.end_request();
-        Some(entry)
     }
 
     /// Whether everything was written.

@@ -44,6 +44,8 @@ pub enum Event {
     Unwatch(Fd),
     HearNoMore(Fd),
     SayNoMore(Fd),
+    /// A connection whose other end is closed was made.
+    Closed(Result<Fd, Failure>),
     /// Whether the other end has not read everything.
     Unread {
         fd: Fd,

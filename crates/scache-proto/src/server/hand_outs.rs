@@ -6,8 +6,8 @@
 
 use std::time::Instant;
 
-use super::{HandOut, Session, State};
-use crate::{Status, reply};
+use super::{Event, Fault, HandOut, Session, State};
+use crate::{Status, limits, reply};
 
 impl<D, T: HandOut> Session<D, T> {
     /// Whether the client asked for inline descriptors.
@@ -21,7 +21,7 @@ impl<D, T: HandOut> Session<D, T> {
     }
 
     /// Lets so many hand-outs be on their way to the client, one at least; at first these are
-    /// [`crate::limits::DESCRIPTORS`]. A client that was found to have to read first has to read everything all the same.
+    /// [`limits::DESCRIPTORS`]. A client that was found to have to read first has to read everything all the same.
     pub fn limit_unread(&mut self, most: usize) {
         self.most_unread = most.max(1);
     }
@@ -51,9 +51,19 @@ impl<D, T: HandOut> Session<D, T> {
         self.reader_awaited.get_or_insert(now);
     }
 
-    /// Takes back the connection that was found last of those that are to be written, and tells an inline client instead
-    /// that nothing was found. `None` if there is none, or if the client was told status 0 before, as in the stock
-    /// protocol.
+    /// Returns the connection of the next [`Session::poll_transmit`], if there is one: the last chance to look at it.
+    pub fn next_hand_out(&mut self) -> Option<&mut T> {
+        self.out.first_mut().map(|rider| &mut rider.connection)
+    }
+
+    /// Takes that connection back, and tells an inline client instead that nothing was found. `None` if there is none, or
+    /// if the client was told status 0 before, as in the stock protocol.
+    pub fn withdraw_next(&mut self) -> Option<T> {
+        self.next_hand_out()?;
+        self.withdraw(0)
+    }
+
+    /// Takes back the connection that was found last of those that are to be written, otherwise likewise.
     pub fn withdraw_last(&mut self) -> Option<T> {
         self.withdraw(self.out.riding().checked_sub(1)?)
     }
@@ -61,6 +71,14 @@ impl<D, T: HandOut> Session<D, T> {
     /// Returns whether as many hand-outs may be on their way as may be.
     pub(super) fn has_to_read(&self) -> bool {
         self.reader_awaited.is_some() || self.out.riding() + self.unread >= self.most_unread
+    }
+
+    /// Descriptors are to be taken by the client first. What it says meanwhile is kept unread, so there is a
+    /// limit to it.
+    pub(super) fn await_reader(&mut self) -> Option<Event<'static, D, T>> {
+        let is_too_far_ahead = self.framer.waiting() > limits::AHEAD_BYTES
+            || self.attached.waiting() > limits::AHEAD_DESCRIPTORS;
+        (self.blocked && is_too_far_ahead).then(|| self.broken(Fault::NotReading))
     }
 
     fn withdraw(&mut self, place: usize) -> Option<T> {

@@ -152,7 +152,10 @@ impl Oracle {
     pub(super) fn received(&mut self, fd: Fd, result: &Result<(Vec<u8>, Got), Failure>) {
         self.finish_turn();
         self.current = Some(fd);
-        self.limit_unread(fd);
+        // A turn that cannot even read carries out nothing.
+        if *result != Err(Failure::Exhausted) {
+            self.limit_unread(fd);
+        }
         let peer = self.peers.get_mut(&fd).unwrap();
         assert!(!peer.must_go, "it is read from though it has to go");
         if peer.may_be_owed() {
@@ -301,17 +304,17 @@ impl Oracle {
                 self.peer(fd).session.reply(0, &[]);
             }
             Asked::FindEndpoint(endpoint) => {
-                let found = self.cache.find_endpoint(endpoint, &judge, &mut dead);
-                self.found(world, endpoint, found.as_ref());
+                let mut found = self.cache.find_endpoint(endpoint, &judge, &mut dead);
+                self.found(world, endpoint, found.as_mut());
                 match self.unless_refused(fd, found) {
                     Some(entry) => self.peer(fd).session.hand_out(entry, None, false),
                     None => self.peer(fd).session.refuse(2, &[b"property"]),
                 }
             }
             Asked::FindDestination(destination) => {
-                let found = self.cache.find_destination(destination, &judge, &mut dead);
+                let mut found = self.cache.find_destination(destination, &judge, &mut dead);
                 self.book.asked(destination, found.is_some());
-                let entry = found.as_ref().map(|(entry, _)| entry);
+                let entry = found.as_mut().map(|(entry, _)| entry);
                 self.found(world, destination, entry);
                 let (entry, property) = found.unzip();
                 match self.unless_refused(fd, entry).zip(property) {
@@ -329,13 +332,13 @@ impl Oracle {
             } => {
                 let through = self.cache.find_destination(destination, &judge, &mut dead);
                 self.book.asked(destination, through.is_some());
-                let found = through.or_else(|| {
+                let mut found = through.or_else(|| {
                     endpoints.iter().find_map(|endpoint| {
                         let entry = self.cache.find_endpoint(endpoint, &judge, &mut dead)?;
                         Some((entry, Vec::new()))
                     })
                 });
-                let entry = found.as_ref().map(|(entry, _)| entry);
+                let entry = found.as_mut().map(|(entry, _)| entry);
                 self.found(world, destination, entry);
                 let session = &mut self.peer(fd).session;
                 match found {
@@ -352,8 +355,9 @@ impl Oracle {
     }
 
     /// What a client wanted was found or not.
-    pub(super) fn found(&mut self, world: &World, wanted: &[u8], entry: Option<&Entry>) {
+    pub(super) fn found(&mut self, world: &World, wanted: &[u8], entry: Option<&mut Entry>) {
         if let Some(entry) = entry {
+            entry.since = self.now;
             self.taken(world, entry);
             self.book.happens_later(Happening::Taken, &entry.endpoint);
         } else {
@@ -421,7 +425,9 @@ impl Oracle {
         let now = self.now;
         self.current = Some(fd);
         self.limit_unread(fd);
-        self.nothing_is_left_undone(fd);
+        if !std::mem::take(&mut self.peer(fd).session.looked_at) {
+            self.nothing_is_left_undone(fd);
+        }
         let peer = self.peers.get_mut(&fd).unwrap();
         let was_uncertain = peer.session.is_uncertain();
         peer.session.see(bytes);
@@ -436,6 +442,8 @@ impl Oracle {
             expected.escape_ascii()
         );
         assert_eq!(passed, rider, "not the connection that was found");
+        self.is_looked_at(world, fd);
+        let peer = self.peer(fd);
         peer.retry_by = None;
         match result {
             Ok(written) => {
@@ -534,7 +542,7 @@ impl Oracle {
         }
     }
 
-    fn nothing_is_left_undone(&mut self, fd: Fd) {
+    pub(super) fn nothing_is_left_undone(&mut self, fd: Fd) {
         let peer = self.peer(fd);
         let waits = peer.carried >= EVENTS || peer.session.is_uncertain();
         if peer.must_go || peer.session.broken || waits {

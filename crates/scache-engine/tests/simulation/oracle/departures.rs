@@ -72,7 +72,11 @@ impl Oracle {
             self.timeouts -= 1;
         } else {
             assert!(
-                peer.must_go || peer.may_go || peer.session.broken || finishes,
+                peer.must_go
+                    || peer.may_go
+                    || self.has_no_stand_in()
+                    || peer.session.broken
+                    || finishes,
                 "client {fd} is parted from without reason"
             );
         }
@@ -103,7 +107,12 @@ impl Oracle {
         }
         // The last taken first, so that all are where they were.
         let unsent = peer.session.riders.into_iter().rev();
-        self.to_put_back.extend(unsent.map(|(_, entry)| entry));
+        let unsent = unsent.map(|(_, entry)| entry);
+        if peer.session.stand_in {
+            self.doomed.extend(unsent.map(|entry| entry.fd));
+        } else {
+            self.to_put_back.extend(unsent);
+        }
         self.put_back_next();
     }
 

@@ -171,8 +171,8 @@ impl Oracle {
             peer.must_go = true;
             return;
         }
-        while let Some(entry) = peer.session.withdraw_last() {
-            self.to_put_back.push_back(entry);
+        for place in (0..peer.session.riders.len()).rev() {
+            self.to_put_back.extend(peer.session.withdraw(place));
         }
     }
 

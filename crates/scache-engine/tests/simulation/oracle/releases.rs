@@ -258,7 +258,10 @@ impl Oracle {
         {
             return Some((entry, announced));
         }
-        let entry = self.cache.entries.iter().find(|entry| entry.fd == fd)?;
+        let Some(entry) = self.cache.entries.iter().find(|entry| entry.fd == fd) else {
+            let entry = self.given_up(world, fd, announced)?;
+            return Some((entry, announced));
+        };
         match announced {
             Reason::Expired => assert!(entry.deadline <= self.now, "not expired"),
             Reason::Evicted => {

@@ -204,6 +204,16 @@ impl World {
         }
     }
 
+    /// A connection whose other end is closed, which takes two descriptors to make.
+    pub fn closed_connection(&mut self, process: usize) -> Result<Fd, Failure> {
+        if self.spare(process) < 2 {
+            return Err(Failure::Exhausted);
+        }
+        let [near, far] = self.pair([1, 1], false);
+        self.let_go(far);
+        Ok(self.install(process, near))
+    }
+
     pub fn strike(&mut self, call: Call) -> Option<Failure> {
         self.faults.strike(call, &mut self.random)
     }

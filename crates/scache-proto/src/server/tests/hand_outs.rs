@@ -154,3 +154,33 @@ fn what_is_withdrawn_was_not_found() {
     carry_out(&mut stock);
     assert_eq!(stock.session.withdraw_last(), None, "status 0 was said");
 }
+
+#[test]
+fn the_connection_that_is_written_next_can_be_looked_at_and_withdrawn() {
+    let mut inline = session(INLINE);
+    assert_eq!(inline.session.next_hand_out(), None);
+    let said = FIND.repeat(2);
+    inline
+        .session
+        .handle_input(inline.now, &said, Descriptors::None);
+    inline.sent.clear();
+    carry_out(&mut inline);
+    assert_eq!(inline.session.next_hand_out(), Some(&mut 1));
+    assert_eq!(inline.session.withdraw_next(), Some(1));
+    assert_eq!(inline.session.withdraw_next(), None, "a refusal is next");
+    go_on(&mut inline);
+    assert_eq!(
+        inline.sent,
+        b"status\x002\0property\0\0\0status\x000\0property\0p\0\0"
+    );
+    assert_eq!(inline.handed_out, [2]);
+    let mut stock = session(FIND);
+    stock
+        .session
+        .handle_input(stock.now, DUMMY, Descriptors::None);
+    carry_out(&mut stock);
+    assert_eq!(stock.session.withdraw_next(), None, "status 0 was said");
+    *stock.session.next_hand_out().unwrap() = 7;
+    go_on(&mut stock);
+    assert_eq!(stock.handed_out, [7], "another one can take its place");
+}

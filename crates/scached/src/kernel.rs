@@ -208,9 +208,7 @@ impl<W: Watcher> Kernel for Linux<W> {
 
     fn closed_connection(&mut self) -> Result<Descriptor, Failure> {
         let connection = sockets::closed_connection().map_err(failure)?;
-        let connection = Descriptor::from(connection);
-        connection.cannot_linger();
-        Ok(connection)
+        Ok(Descriptor::from(connection))
     }
 
     fn recognise(&mut self, connection: &Descriptor) -> Recognised {

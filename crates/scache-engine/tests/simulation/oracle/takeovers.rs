@@ -42,7 +42,7 @@ impl Oracle {
         match result {
             Ok((bytes, _)) if bytes.is_empty() => self.asker_is_gone = true,
             Ok((_, Got::One(fd))) => self.doomed.push(*fd),
-            Ok(_) | Err(Failure::WouldBlock | Failure::Exhausted) => {}
+            Ok(_) | Err(Failure::WouldBlock | Failure::Exhausted | Failure::TooManyInFlight) => {}
             Err(Failure::Lost | Failure::Unsupported) => self.asker_is_gone = true,
         }
     }

@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -341,6 +342,30 @@ impl FakeMaster {
             Listeners::Unix(paths) => &paths[0],
             Listeners::Inet(_) => panic!("this service has no UNIX socket"),
         }
+    }
+
+    /// Does something as another user, whom the modes of socket and directories let connect from then on.
+    ///
+    /// # Panics
+    /// When `act` does, or when this process is not root.
+    pub fn as_user<T: Send>(&self, number: u32, act: impl FnOnce() -> T + Send) -> T {
+        let (mut path, mut mode) = (self.socket_path(), 0o666);
+        loop {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set the mode");
+            if path == self.directory() {
+                break;
+            }
+            (path, mode) = (path.parent().expect("it is in the directory"), 0o755);
+        }
+        thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                let user = rustix::process::Uid::from_raw(number);
+                // Of this thread alone.
+                rustix::thread::set_thread_res_uid(user, user, user).expect("only root may");
+                act()
+            });
+            other.join().expect("it was done")
+        })
     }
 
     /// Connects to the service.

@@ -366,6 +366,13 @@ impl<D> Cache<D> {
         &mut self.stats
     }
 
+    /// A client that was between two requests was closed, since somebody else needed its slot.
+    pub(crate) fn closed_idle_client(&mut self, now: Instant) {
+        self.stats.clients_closed_idle += 1;
+        let why = b"idle, closed to make room for another client";
+        self.journal.record(now, Happening::ClientDropped, b"", why);
+    }
+
     /// A client was dropped.
     pub(crate) fn client_dropped(&mut self, now: Instant, why: Complaint) {
         let counter = match why {
@@ -373,7 +380,9 @@ impl<D> Cache<D> {
             Complaint::Fault(Fault::StrayDescriptor) => {
                 &mut self.stats.clients_dropped_stray_descriptor
             }
-            Complaint::Fault(Fault::NotReading) => &mut self.stats.clients_dropped_not_reading,
+            Complaint::Fault(Fault::NotReading) | Complaint::KeepsSlot => {
+                &mut self.stats.clients_dropped_not_reading
+            }
             _ => &mut self.stats.clients_dropped_late,
         };
         *counter += 1;

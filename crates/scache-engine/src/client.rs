@@ -32,6 +32,10 @@ pub(crate) struct Client<D> {
     is_behind: bool,
     /// Its end was read.
     ended: bool,
+    /// Something was read from it or written to it since [`Client::take_active`].
+    is_active: bool,
+    /// Its last save told its time to live to the millisecond, as a process does that hands over its cache.
+    hands_over: bool,
 }
 
 /// When a client is to be looked at again.
@@ -86,6 +90,8 @@ impl<D> Client<D> {
             awaits_writable: false,
             is_behind: false,
             ended: false,
+            is_active: false,
+            hands_over: false,
         }
     }
 
@@ -122,6 +128,7 @@ impl<D> Client<D> {
                 Err(Failure::Exhausted | Failure::TooManyInFlight) => return Next::Later,
                 Err(Failure::Unsupported | Failure::Lost) => return Next::Close,
             };
+            self.is_active = true;
             if matches!(descriptors, Descriptors::Truncated) {
                 turn.pass.host.complain(turn.pass.now, Complaint::Truncated);
                 turn.cache.stats_mut().saves_refused_truncated += 1;
@@ -217,6 +224,21 @@ impl<D> Client<D> {
         self.served
     }
 
+    /// Returns whether it is between two requests, with nothing left to do for it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.session.is_idle() && !self.is_behind
+    }
+
+    /// Returns whether something was read from it or written to it since this was last asked.
+    pub(crate) fn take_active(&mut self) -> bool {
+        std::mem::take(&mut self.is_active)
+    }
+
+    /// Returns whether it may be another process that hands over its cache.
+    pub(crate) fn hands_over(&self) -> bool {
+        self.hands_over
+    }
+
     /// Whether it had an answer, and all of it, and is between two requests.
     pub(crate) fn is_answered(&self) -> bool {
         self.served && !self.awaits_writable && self.session.deadline().is_none()
@@ -281,11 +303,13 @@ impl<D> Client<D> {
             let answer = match event {
                 Event::Save(request, descriptor) => {
                     turn.pass.host.note(Note::Request(&request));
+                    self.hands_over = request.ttl().is_some_and(Ttl::is_precise);
                     let request = turn.since_now(request);
                     turn.cache.save(turn.pass, request, descriptor)
                 }
                 Event::Request(request) => {
                     turn.pass.host.note(Note::Request(&request));
+                    self.hands_over = request.ttl().is_some_and(Ttl::is_precise);
                     turn.carry_out(request, &self.socket)
                 }
                 Event::Refused(refusal) => {
@@ -385,6 +409,7 @@ impl<D> Client<D> {
             _ => {}
         }
         self.session.handle_written(written?);
+        self.is_active = true;
         Ok(true)
     }
 }

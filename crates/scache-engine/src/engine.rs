@@ -5,12 +5,13 @@
 
 mod clients;
 mod leaving;
+mod slots;
 mod takeover;
 
 pub use leaving::Departure;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::time::{Duration, Instant};
 
 use scache_store::{Counts, Entries};
@@ -21,6 +22,7 @@ use crate::peers::{Peer, Peers};
 use crate::succession::Succession;
 use crate::unread::Unread;
 use crate::{End, Event, Failure, Host, Interest, Kernel, Key, Note, Settings, Stats, Token};
+use slots::Waiting;
 
 /// What comes over a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +85,10 @@ pub struct Engine<K: Kernel, H> {
     later: BTreeSet<Key>,
     /// When to try again what the kernel had no room for, or what somebody had more than enough of.
     retry_at: Option<Instant>,
-    /// Nobody is accepted until somebody leaves.
+    /// Somebody waits for a slot, accepted or not.
     full: bool,
+    /// Clients that were accepted and wait for a slot.
+    waiting: VecDeque<Waiting<K::Descriptor>>,
     idle_since: Option<Instant>,
     statistics_at: Option<Instant>,
     events: Vec<Event>,
@@ -133,6 +137,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             later: BTreeSet::new(),
             retry_at: None,
             full: false,
+            waiting: VecDeque::new(),
             idle_since: Some(now),
             statistics_at: settings
                 .statistics_interval
@@ -260,6 +265,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         let surroundings = Surroundings {
             settings: &self.settings,
             clients: self.peers.len(),
+            waiting: self.waiting.len(),
             listeners: self.listeners.len(),
         };
         self.cache.snapshot(self.woke, surroundings)

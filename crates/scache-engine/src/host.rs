@@ -82,11 +82,19 @@ pub enum Complaint {
     /// accept(2) failed.
     #[error("cannot accept connection")]
     Accept,
-    /// There are as many clients as there may be.
+    /// All slots of clients are taken, by clients none of which is idle.
     #[error(
         "too many clients: further ones wait (connection_cache_client_limit, or the limit on file descriptors)"
     )]
     ClientLimit,
+    /// Clients that were accepted to see who they are found no place to wait.
+    #[error(
+        "too many clients wait: the user with the most of them loses some (connection_cache_client_limit, or the limit on file descriptors)"
+    )]
+    TooManyWait,
+    /// A client was dropped that had not been idle for as long as a request may take, for another one.
+    #[error("client takes too long to read its replies while others wait for its slot")]
+    KeepsSlot,
     /// Somebody connected who may not.
     #[error("client is not one of the allowed users")]
     NotAllowed,

@@ -2,9 +2,13 @@
 //!
 //! A key carries the generation of its place, so that an event or a deadline that was meant for a
 //! client which is gone cannot reach the next one in its place.
+//!
+//! Each peer is in one of two lists: that of the idle ones, in the order in which they became idle, or that of the
+//! busy ones, in the order in which they stopped being idle. So who has been so the longest is known at once.
 
 use std::time::Instant;
 
+use scache_store::list::{Linked, Links, List, NONE};
 use slab::Slab;
 
 use crate::Key;
@@ -26,6 +30,11 @@ struct Place<D> {
     generation: u32,
     /// A deadline of this peer is in the queue.
     queued: bool,
+    /// It is in the list of idle peers, else in that of busy ones.
+    is_idle: bool,
+    /// When it came into that list.
+    since: Instant,
+    links: Links,
     peer: Peer<D>,
 }
 
@@ -33,6 +42,14 @@ struct Place<D> {
 pub(crate) struct Peers<D> {
     places: Slab<Place<D>>,
     generation: u32,
+    idle: List,
+    busy: List,
+}
+
+impl<D> Linked for Place<D> {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
 }
 
 impl<D> Peers<D> {
@@ -40,17 +57,24 @@ impl<D> Peers<D> {
         Self {
             places: Slab::new(),
             generation: 0,
+            idle: List::default(),
+            busy: List::default(),
         }
     }
 
-    pub(crate) fn insert(&mut self, peer: Peer<D>) -> Key {
+    /// Adds a peer, which is busy until [`Peers::sort`] says otherwise.
+    pub(crate) fn insert(&mut self, peer: Peer<D>, now: Instant) -> Key {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
         let slot = self.places.insert(Place {
             generation,
             queued: false,
+            is_idle: false,
+            since: now,
+            links: Links::default(),
             peer,
         }) as u32;
+        self.busy.push_back(&mut self.places, slot);
         Key { slot, generation }
     }
 
@@ -60,9 +84,45 @@ impl<D> Peers<D> {
 
     pub(crate) fn remove(&mut self, key: Key) -> Option<Peer<D>> {
         self.place(key)?;
+        self.unlink(key.slot);
         self.places
             .try_remove(key.slot as usize)
             .map(|place| place.peer)
+    }
+
+    /// Puts a peer that had a turn behind the others in the list that it belongs to, unless it did nothing. Returns
+    /// whether it moved: then another one may be the first.
+    pub(crate) fn sort(&mut self, key: Key, now: Instant) -> bool {
+        let Some(place) = self.place(key) else {
+            return false;
+        };
+        let was_idle = place.is_idle;
+        let (is_idle, is_active) = match &mut place.peer {
+            Peer::Client(client) => (client.is_idle(), client.take_active()),
+            Peer::HandOff(_) => (false, false),
+        };
+        let moves = is_idle != was_idle || is_idle && is_active;
+        if moves {
+            self.relink(key.slot, is_idle, now);
+        }
+        moves
+    }
+
+    /// Counts an idle peer as busy: it has said something that was not read yet.
+    pub(crate) fn set_busy(&mut self, key: Key, now: Instant) {
+        if self.place(key).is_some() {
+            self.relink(key.slot, false, now);
+        }
+    }
+
+    /// Returns the peer that has been idle the longest, and since when.
+    pub(crate) fn longest_idle(&self) -> Option<(Key, Instant)> {
+        self.at(self.idle.first)
+    }
+
+    /// Returns the peer that has been busy the longest without being idle in between, and since when.
+    pub(crate) fn longest_busy(&self) -> Option<(Key, Instant)> {
+        self.at(self.busy.first)
     }
 
     /// The deadline to put into the queue for this peer: its own, if none is there yet.
@@ -107,7 +167,36 @@ impl<D> Peers<D> {
     }
 
     pub(crate) fn drain(&mut self) -> Vec<Peer<D>> {
+        (self.idle, self.busy) = (List::default(), List::default());
         self.places.drain().map(|place| place.peer).collect()
+    }
+
+    fn at(&self, slot: u32) -> Option<(Key, Instant)> {
+        let place = self.places.get(slot as usize).filter(|_| slot != NONE)?;
+        let generation = place.generation;
+        Some((Key { slot, generation }, place.since))
+    }
+
+    fn relink(&mut self, slot: u32, is_idle: bool, now: Instant) {
+        self.unlink(slot);
+        let place = &mut self.places[slot as usize];
+        (place.is_idle, place.since) = (is_idle, now);
+        let list = if is_idle {
+            &mut self.idle
+        } else {
+            &mut self.busy
+        };
+        list.push_back(&mut self.places, slot);
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let is_idle = self.places[slot as usize].is_idle;
+        let list = if is_idle {
+            &mut self.idle
+        } else {
+            &mut self.busy
+        };
+        list.unlink(&mut self.places, slot);
     }
 
     fn place(&mut self, key: Key) -> Option<&mut Place<D>> {

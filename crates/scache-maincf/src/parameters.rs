@@ -76,7 +76,7 @@ pub const PARAMETERS: &[Parameter] = &[
     needed(Mentioned, "shlib_directory", Some("/usr/lib/postfix"), "Where Postfix's libraries are."),
     needed(Own, "connection_cache_announce", Some("yes"), "Whether the protocol's name is said on accept; no for clients of Postfix before 3.6."),
     needed(Own, "connection_cache_binding_limit", Some("100000"), "How many bindings of destinations to endpoints are kept."),
-    optional(Own, "connection_cache_client_limit", Some(""), "How many clients are connected, further ones waiting until one leaves; empty: what the descriptor limit allows."),
+    optional(Own, "connection_cache_client_limit", Some(""), "How many clients are connected, the longest idle making room; empty: what the descriptor limit allows."),
     optional(Own, "connection_cache_connection_limit", Some(""), "How many connections are cached, the soonest to expire making room; empty: what the descriptor limit allows, less a reserve."),
     needed(Own, "connection_cache_endpoint_limit", Some("0"), "How many connections are cached per endpoint; 0: any number."),
     optional(Own, "connection_cache_goodbye", Some("QUIT"), "The line that is sent before an idle connection is closed; empty: none."),

@@ -300,6 +300,17 @@ impl<D, T: HandOut> Session<D, T> {
             .and_then(|began| began.checked_add(self.request_timeout))
     }
 
+    /// Returns whether the client is between two requests: it has said nothing that is not answered, and all that it
+    /// is to be told and given is written.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+            && self.request_began.is_none()
+            && self.framer.is_empty()
+            && self.out.waiting() == 0
+            && self.delivered.is_empty()
+            && !self.broken
+    }
+
     /// Ends the session. Connections that were being handed out are given back, the last taken first: that is the
     /// order in which they go back to where they were.
     pub fn close(self) -> impl Iterator<Item = Unfinished<T>> {

@@ -151,6 +151,8 @@ stats! {
     Gauge client_limit "Clients at most."
     Counter clients_accepted "Clients that connected."
     Counter clients_refused_user "Clients sent away because their user may not connect."
+    Counter clients_refused_full "Clients sent away because all slots were taken for long and too many waited."
+    Counter clients_closed_idle "Idle clients closed because others needed their slots."
     Counter clients_dropped_late "Clients dropped because a request was not complete in time."
     Counter clients_dropped_too_long "Clients dropped because a request was too long."
     Counter clients_dropped_stray_descriptor "Clients dropped because a descriptor came where none belongs."

@@ -11,7 +11,7 @@
 
 mod busiest;
 mod deadlines;
-mod list;
+pub mod list;
 mod names;
 mod store;
 mod types;

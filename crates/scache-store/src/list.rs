@@ -2,26 +2,30 @@
 
 use slab::Slab;
 
-/// No entry.
-pub(crate) const NONE: u32 = u32::MAX;
+/// Stands for "no entry" in place of a slot.
+pub const NONE: u32 = u32::MAX;
 
-/// The two ends of a list.
+/// A list: the slots of its two ends, [`NONE`] if it is empty.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct List {
-    pub(crate) first: u32,
-    pub(crate) last: u32,
+pub struct List {
+    /// Slot of the first entry.
+    pub first: u32,
+    /// Slot of the last entry.
+    pub last: u32,
     length: u32,
 }
 
-/// An entry's neighbours.
+/// The neighbours of an entry in its list.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Links {
+pub struct Links {
     previous: u32,
-    pub(crate) next: u32,
+    /// Slot of the entry behind this one, [`NONE`] for the last.
+    pub next: u32,
 }
 
-/// What can be in a list.
-pub(crate) trait Linked {
+/// An entry of a slab that can be in one list at a time.
+pub trait Linked {
+    /// The links of the list that the entry is in.
     fn links(&mut self) -> &mut Links;
 }
 
@@ -45,11 +49,13 @@ impl Default for Links {
 }
 
 impl List {
-    pub(crate) fn length(&self) -> usize {
+    /// Returns how many entries the list has.
+    pub fn length(&self) -> usize {
         self.length as usize
     }
 
-    pub(crate) fn push_back<T: Linked>(&mut self, entries: &mut Slab<T>, slot: u32) {
+    /// Adds an entry, which is in no list, behind the last.
+    pub fn push_back<T: Linked>(&mut self, entries: &mut Slab<T>, slot: u32) {
         *entries[slot as usize].links() = Links {
             previous: self.last,
             next: NONE,
@@ -62,7 +68,8 @@ impl List {
         self.length += 1;
     }
 
-    pub(crate) fn push_front<T: Linked>(&mut self, entries: &mut Slab<T>, slot: u32) {
+    /// Adds an entry, which is in no list, before the first.
+    pub fn push_front<T: Linked>(&mut self, entries: &mut Slab<T>, slot: u32) {
         *entries[slot as usize].links() = Links {
             previous: NONE,
             next: self.first,
@@ -75,7 +82,8 @@ impl List {
         self.length += 1;
     }
 
-    pub(crate) fn unlink<T: Linked>(&mut self, entries: &mut Slab<T>, slot: u32) {
+    /// Removes an entry, which is in this list.
+    pub fn unlink<T: Linked>(&mut self, entries: &mut Slab<T>, slot: u32) {
         let links = std::mem::take(entries[slot as usize].links());
         match links.previous {
             NONE => self.first = links.next,

@@ -1,8 +1,6 @@
 //! Requests about the cache: who may not, who asks for very much, and what is told of connections that come and go.
 
-use std::fs::{self, Permissions};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -45,16 +43,6 @@ fn drain(on: &str) -> Vec<u8> {
     list(&[("request", "drain"), ("on", on)])
 }
 
-/// Lets everybody come to a socket.
-fn open_to_all(master: &FakeMaster) {
-    let mut path = master.socket_path();
-    fs::set_permissions(path, Permissions::from_mode(0o666)).expect("set the mode");
-    while path != master.directory() {
-        path = path.parent().expect("it is in the directory");
-        fs::set_permissions(path, Permissions::from_mode(0o755)).expect("set the mode");
-    }
-}
-
 #[cfg(feature = "system")]
 #[test]
 fn who_may_not_purge_nor_drain_is_refused_with_a_warning() {
@@ -63,28 +51,22 @@ fn who_may_not_purge_nor_drain_is_refused_with_a_warning() {
     let mine = client_of(&master);
     let connection = Connection::new();
     save_for(&mine, 60, &connection, "endp", "p");
-    open_to_all(&master);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            let user = rustix::process::Uid::from_raw(USER);
-            // Of this thread alone; and only root may.
-            rustix::thread::set_thread_res_uid(user, user, user).expect("the tests run as root");
-            let other = client_of(&master);
-            for request in [purge(""), drain("yes"), purge("endp")] {
-                ask(&other, &request, &status(2));
-            }
-            // What is malformed is nobody's to know.
-            ask(&other, &drain("maybe"), &status(1));
-            // Looking is for all.
-            let listing = list(&[
-                ("request", "list"),
-                ("what", "bindings"),
-                ("prefix", ""),
-                ("from", "0"),
-            ]);
-            ask(&other, &listing, &status(0));
-            is_served(&other);
-        });
+    master.as_user(USER, || {
+        let other = client_of(&master);
+        for request in [purge(""), drain("yes"), purge("endp")] {
+            ask(&other, &request, &status(2));
+        }
+        // What is malformed is nobody's to know.
+        ask(&other, &drain("maybe"), &status(1));
+        // Looking is for all.
+        let listing = list(&[
+            ("request", "list"),
+            ("what", "bindings"),
+            ("prefix", ""),
+            ("from", "0"),
+        ]);
+        ask(&other, &listing, &status(0));
+        is_served(&other);
     });
     let mut warnings = warnings(&master);
     warnings.retain(|warning| !warning.contains("malformed"));

@@ -86,30 +86,24 @@ fn bindings_have_a_limit() {
 #[test]
 fn clients_above_the_limit_wait_until_one_leaves() {
     const LIMIT: usize = 3;
-    with_both(|side, program| {
-        let settings = [("connection_cache_client_limit", "3")];
-        let master = with_settings(Setup::new(program), &settings).start();
-        let mut served: Vec<_> = (0..LIMIT).map(|_| client_of(&master)).collect();
-        let waiting = [master.connect(), master.connect()];
-        if side == Side::Stock {
-            for client in waiting {
-                served.push(scache_tests::exchange::greeted(client));
-            }
-        } else {
-            for client in waiting {
-                // What it says already is answered when its turn has come.
-                client.send(&find_endp("nothing is here")).expect("send");
-                hears_nothing(&client);
-                served.iter().for_each(is_served);
-                let left = served.remove(0);
-                drop(left);
-                let client = scache_tests::exchange::greeted(client);
-                assert_eq!(client.hear_list(), scache_tests::exchange::no_endp(2));
-                served.push(client);
-            }
-        }
-        served.iter().for_each(is_served);
-    });
+    let master = ours_with(&[("connection_cache_client_limit", "3")]);
+    // In the middle of a request, so that they keep their slots; the fourth has the one kept for root.
+    let busy = || {
+        let client = client_of(&master);
+        client.send(b"request\0").expect("send");
+        client
+    };
+    let mut served: Vec<_> = (0..LIMIT + 1).map(|_| busy()).collect();
+    for client in [master.connect(), master.connect()] {
+        // What it says already is answered when its turn has come.
+        client.send(&find_endp("nothing is here")).expect("send");
+        hears_nothing(&client);
+        drop(served.remove(0));
+        let client = scache_tests::exchange::greeted(client);
+        assert_eq!(client.hear_list(), scache_tests::exchange::no_endp(2));
+        client.send(b"request\0").expect("send");
+        served.push(client);
+    }
 }
 
 #[test]

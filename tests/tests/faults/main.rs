@@ -35,6 +35,7 @@
 //! | 30 | closes that wait for something else | `closes` |
 //! | 31 | connections that were handed out and are not read | `unread` |
 //! | 36 | connections that end or expire between reply and descriptor | `late` |
+//! | 32 | clients hold every slot | `slots` |
 //!
 //! Nothing here depends on how fast the machine is: what must happen has twenty seconds, and what must not happen
 //! is listened for a while.
@@ -65,6 +66,7 @@ mod limits;
 mod linger;
 mod liveness;
 mod measurements;
+mod slots;
 mod stalls;
 mod successor;
 mod surroundings;

@@ -6,6 +6,7 @@ mod guardian;
 mod kill;
 mod mute;
 mod reload;
+mod slots;
 
 use scache_tests::fake_master::stock;
 use scache_tests::instance::{Instance, Setup};

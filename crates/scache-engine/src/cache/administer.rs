@@ -26,6 +26,8 @@ const PLACES: usize = 1024;
 pub(crate) struct Surroundings<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) clients: usize,
+    /// Clients that were accepted and wait for a slot.
+    pub(crate) waiting: usize,
     pub(crate) listeners: usize,
 }
 
@@ -138,6 +140,7 @@ impl<D> Cache<D> {
         let Surroundings {
             settings,
             clients,
+            waiting,
             listeners,
         } = surroundings;
         let counts = self.store.counts();
@@ -161,7 +164,8 @@ impl<D> Cache<D> {
         stats.partings = number(self.partings.len());
         stats.clients = number(clients);
         stats.client_limit = number(settings.client_limit);
-        stats.descriptors = number(counts.connections + self.partings.len() + clients + listeners);
+        stats.descriptors =
+            number(counts.connections + self.partings.len() + clients + waiting + listeners);
         stats.descriptor_limit = settings.descriptor_limit.unwrap_or(0);
 
         stats.connections_saved = tally.connections_saved;

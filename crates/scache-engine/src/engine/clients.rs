@@ -27,12 +27,14 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             // New clients are for the process that took over.
             return;
         }
+        self.admit_waiting(now);
         let mut evictions = 0;
         for _ in 0..ACCEPTS_AT_ONCE {
+            let has_place = self.has_place(now);
             let Some(listener) = self.listeners.get(place as usize) else {
                 return;
             };
-            if self.peers.len() >= self.settings.client_limit.max(1) {
+            if !has_place {
                 self.full = true;
                 if somebody {
                     self.host.complain(now, Complaint::ClientLimit);
@@ -63,7 +65,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     pub(super) fn admit(&mut self, peer: Peer<K::Descriptor>, now: Instant) {
         // Who only hands somebody on is none.
         let is_client = matches!(peer, Peer::Client(_));
-        let key = self.peers.insert(peer);
+        let key = self.peers.insert(peer, now);
         let stats = self.cache.stats_mut();
         stats.clients_accepted += u64::from(is_client);
         stats.clients_most = stats.clients_most.max(self.peers.len() as u64);
@@ -86,6 +88,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         let surroundings = Surroundings {
             settings: &self.settings,
             clients: self.peers.len(),
+            waiting: self.waiting.len(),
             listeners: self.listeners.len(),
         };
         let Some(peer) = self.peers.find(key) else {
@@ -138,6 +141,9 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 }
             },
         };
+        if self.peers.sort(key, now) {
+            self.offer_slot(now);
+        }
         match next {
             Next::Close => self.part(key, now),
             Next::Again => {
@@ -185,6 +191,11 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 return;
             }
         }
+        self.place_client(socket, transport, now);
+    }
+
+    /// Begins to serve who was accepted and has a slot.
+    pub(super) fn serve_peer(&mut self, socket: K::Descriptor, transport: Transport, now: Instant) {
         let peer = match transport {
             Transport::Unix | Transport::Inet => self.client(socket),
             Transport::Pass => {
@@ -253,9 +264,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         if self.peers.len() == 0 {
             self.idle_since = Some(now);
         }
-        if std::mem::take(&mut self.full) {
-            self.retry_in(Duration::ZERO, now);
-        }
+        self.offer_slot(now);
     }
 
     /// Asks of all clients whether they have read what they were handed out.
@@ -292,9 +301,13 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     pub(super) fn hang_up_socket(&mut self, socket: &K::Descriptor, has_ended: bool) {
         // The other end of a handed-on connection is held by others: closing does not end its events.
         self.kernel.unwatch(socket);
-        if has_ended {
-            return;
+        if !has_ended {
+            self.shut(socket);
         }
+    }
+
+    /// Takes what a client has sent and nobody will carry out, so that its socket can be closed.
+    pub(super) fn shut(&mut self, socket: &K::Descriptor) {
         // A client whose last words are read hears the end, not a reset. What it may have sent besides is not worth the
         // others' time, and is closed with the socket.
         self.kernel.hear_no_more(socket);

@@ -76,6 +76,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         if !self.has_yielded() {
             self.stop_listening();
         }
+        self.dismiss_waiting();
     }
 
     pub(super) fn finish(&mut self, end: End) {

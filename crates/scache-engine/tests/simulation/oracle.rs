@@ -13,6 +13,7 @@ mod readers;
 mod releases;
 pub mod report;
 mod rest;
+mod slots;
 mod takeovers;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -29,6 +30,7 @@ use crate::oracle::clients::Peer;
 use crate::oracle::handoffs::HandOff;
 use crate::oracle::readers::Readers;
 use crate::oracle::releases::{Parting, Releases};
+use crate::oracle::slots::Waiting;
 use crate::trace::{Event, Got};
 use crate::world::{Fd, World};
 
@@ -92,6 +94,14 @@ pub struct Oracle {
     readers: Readers,
     /// Descriptors that were looked at in vain in this pass.
     blinded: Vec<(usize, Fd, Failure)>,
+    /// Those who were accepted and have no slot.
+    waiting: VecDeque<Waiting>,
+    /// Counts what clients do.
+    acts: u64,
+    /// What was looked at last.
+    looked_at: Option<Fd>,
+    /// The next to be closed has been busy for too long.
+    overdue: bool,
 }
 
 /// A client that is dropped: the end of what it sent is read, so that it hears an end and not a reset.
@@ -178,6 +188,10 @@ impl Oracle {
             stand_in: None,
             readers: Readers::default(),
             blinded: Vec::new(),
+            waiting: VecDeque::new(),
+            acts: 0,
+            looked_at: None,
+            overdue: false,
         }
     }
 
@@ -207,6 +221,9 @@ impl Oracle {
 
     fn check_event(&mut self, world: &mut World, trace: &[Event], index: usize, event: &Event) {
         let now = self.now;
+        if let Event::Receive { .. } | Event::Send { .. } | Event::Request(_) = event {
+            self.looked_at = None;
+        }
         match event {
             Event::Poll {
                 timeout, before, ..
@@ -255,10 +272,14 @@ impl Oracle {
                     self.said_goodbye(world, *fd, bytes, *result);
                 }
             }
-            Event::Peek { .. } => {}
-            Event::Watch { fd, result, .. } => self.watched(*fd, *result),
-            Event::Unwatch(fd) => self.unwatched(*fd),
+            Event::Peek { fd, result, .. } => self.looked_at(*fd, *result),
+            Event::Watch { fd, result, .. } => {
+                self.gets_slot(world, *fd);
+                self.watched(*fd, *result);
+            }
+            Event::Unwatch(fd) => self.unwatched(world, *fd),
             Event::HearNoMore(fd) => {
+                self.dismissed(*fd);
                 let drains = self.drains.as_mut().filter(|drains| drains.fd == *fd);
                 drains.expect("it is still listened to").is_told = true;
             }
@@ -379,13 +400,15 @@ impl Oracle {
             self.handoffs.values().map(|handoff| handoff.deadline).min(),
             self.partings.iter().map(|parting| parting.deadline).min(),
             self.readers.look_at,
-            self.retry_by.filter(|_| serves),
+            // Nobody has to be accepted while there is no slot.
+            self.retry_by.filter(|_| serves && !self.is_full()),
             self.idle_at().filter(|_| serves),
             self.statistics_at.filter(|_| serves),
             self.finish_by()
                 .filter(|_| self.leaving.is_none())
                 .map(|at| at.max(before) + LAST_PASS),
             self.leaving.as_ref().and_then(Leaving::deadline),
+            self.slot_due().map(|at| at.max(before)),
         ]
         .into_iter()
         .flatten()
@@ -393,7 +416,7 @@ impl Oracle {
     }
 
     fn is_full(&self) -> bool {
-        self.peers.len() + self.handoffs.len() >= self.settings.client_limit.max(1)
+        self.served() >= self.slots() || !self.waiting.is_empty()
     }
 
     fn idle_at(&self) -> Option<Instant> {
@@ -432,6 +455,8 @@ impl Oracle {
             Complaint::ClientLimit => {
                 assert!(self.is_full(), "not full");
             }
+            Complaint::TooManyWait => self.refused(),
+            Complaint::KeepsSlot => self.overdue = true,
             Complaint::HandOver => {
                 let leaving = self.leaving.as_ref().expect("it is not leaving");
                 assert!(leaving.has_failed(self.now), "the hand-over did not fail");
@@ -467,7 +492,7 @@ impl Oracle {
     /// The last phase begins: what is cached is handed over or let go of.
     pub fn leave(&mut self) {
         assert!(
-            self.peers.is_empty() && self.handoffs.is_empty(),
+            self.peers.is_empty() && self.handoffs.is_empty() && self.waiting.is_empty(),
             "clients are still connected"
         );
         let is_empty = self.cache.entries.is_empty() && self.cache.bindings.is_empty();

@@ -75,7 +75,7 @@ pub(super) struct Options {
     #[serde(deserialize_with = "optional")]
     binding_limit: Option<Number<1>>,
 
-    /// Clients at most; further ones wait [default: from the limit on descriptors]
+    /// Clients at most; the longest idle makes room [default: from the limit on descriptors]
     #[arg(long, value_name = "NUMBER")]
     #[serde(deserialize_with = "optional")]
     client_limit: Option<Number<1>>,

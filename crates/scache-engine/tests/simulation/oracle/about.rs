@@ -273,6 +273,7 @@ impl Oracle {
             Complaint::OwnConnection => "saves_refused_own_connection",
             Complaint::NotAllowed => "clients_refused_user",
             Complaint::Timeout => "clients_dropped_late",
+            Complaint::KeepsSlot => "clients_dropped_not_reading",
             Complaint::Fault(fault) => match fault {
                 Fault::TooLong => "clients_dropped_too_long",
                 Fault::StrayDescriptor => "clients_dropped_stray_descriptor",
@@ -281,7 +282,7 @@ impl Oracle {
             _ => return,
         };
         self.book.count(name, 1);
-        if let Complaint::Fault(_) | Complaint::Timeout = complaint {
+        if let Complaint::Fault(_) | Complaint::Timeout | Complaint::KeepsSlot = complaint {
             let why = complaint.to_string();
             let what = Happening::ClientDropped;
             self.book.happens(self.now, what, b"", why.as_bytes());
@@ -393,7 +394,7 @@ impl Oracle {
         *most = (*most).max(statistics.most_connections as u64);
         let endpoints: BTreeSet<_> = cache.entries.iter().map(|entry| &entry.endpoint).collect();
         let destinations = cache.bindings.iter().map(|bound| &bound.destination);
-        let clients = self.peers.len() + self.handoffs.len();
+        let (clients, waiting) = (self.served(), self.waiting());
         let listeners = usize::from(self.listener.is_some());
         let (connections, partings) = (cache.entries.len(), self.partings.len());
         for (name, number) in [
@@ -407,7 +408,10 @@ impl Oracle {
             ("partings", partings),
             ("clients", clients),
             ("client_limit", settings.client_limit),
-            ("descriptors", connections + partings + clients + listeners),
+            (
+                "descriptors",
+                connections + partings + clients + waiting + listeners,
+            ),
             ("draining", usize::from(self.draining)),
         ] {
             known.insert(name, number as u64);

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use scache_engine::{Complaint, Failure, Transport};
+use scache_engine::{Complaint, Failure};
 use scache_proto::entries::Happening;
 use scache_proto::limits;
 use scache_proto::server::Fault;
 use scache_store::Reason;
 
-use super::handoffs::HandOff;
+use super::slots::Leisure;
 use super::{Oracle, RELIEF};
 use crate::model::{Bound, Entry};
 use crate::session::{Session, Step};
@@ -37,6 +37,7 @@ pub struct Peer {
     may_be_behind: bool,
     /// Everything that it said was read.
     pub ended: bool,
+    pub leisure: Leisure,
 }
 
 /// How often one client may be read from in a pass: a turn for its events, one as the last was cut short,
@@ -66,7 +67,7 @@ impl Peer {
     }
 
     /// Whether a turn of it was cut short.
-    fn may_be_owed(&self) -> bool {
+    pub(super) fn may_be_owed(&self) -> bool {
         self.is_owed || self.may_be_behind || self.carried >= EVENTS
     }
 
@@ -94,23 +95,15 @@ impl Oracle {
             Ok(fd) => {
                 let user = world.user(world.former_socket(fd));
                 let may = self.settings.allowed_users.as_ref().is_none_or(|allowed| {
-                    user.is_some_and(|user| {
-                        user == 0 || user == self.settings.own_user || allowed.contains(&user)
-                    })
+                    self.is_privileged(user) || user.is_some_and(|user| allowed.contains(&user))
                 });
                 if !may {
                     self.expected.push(Complaint::NotAllowed);
                     self.doomed.push(fd);
                     return;
                 }
-                assert!(!self.is_full(), "too many");
-                if self.transport == Transport::Pass {
-                    let deadline = self.now + self.settings.request_timeout;
-                    self.handoffs.insert(fd, HandOff::new(deadline));
-                    self.count_clients();
-                    self.idle_since = None;
-                } else {
-                    self.greet(fd);
+                if !self.waits(fd, user) {
+                    self.serve(world, fd);
                 }
             }
             Err(Failure::WouldBlock) => {}
@@ -123,7 +116,8 @@ impl Oracle {
     }
 
     /// A client is here.
-    pub(super) fn greet(&mut self, fd: Fd) {
+    pub(super) fn greet(&mut self, world: &World, fd: Fd) {
+        let is_privileged = self.is_privileged(world.user(world.former_socket(fd)));
         self.idle_since = None;
         self.current = Some(fd);
         let peer = Peer {
@@ -138,14 +132,16 @@ impl Oracle {
             may_be_behind: false,
             is_owed: false,
             ended: false,
+            leisure: Leisure::new(self.now, is_privileged),
         };
         self.peers.insert(fd, peer);
         self.book.count("clients_accepted", 1);
         self.count_clients();
+        self.acts(fd);
     }
 
-    fn count_clients(&mut self) {
-        let clients = self.peers.len() + self.handoffs.len();
+    pub(super) fn count_clients(&mut self) {
+        let clients = self.served();
         self.book.at_most("clients_most", clients as u64);
     }
 
@@ -195,6 +191,9 @@ impl Oracle {
             Err(Failure::Exhausted | Failure::TooManyInFlight) => peer.refused(self.now),
             Err(Failure::Unsupported | Failure::Lost) => peer.must_go = true,
         }
+        if matches!(result, Ok((bytes, _)) if !bytes.is_empty()) {
+            self.acts(fd);
+        }
     }
 
     /// A request is carried out: the one that the current client made.
@@ -211,6 +210,7 @@ impl Oracle {
             Step::Request(expected, descriptor) if expected == *asked => descriptor,
             other => panic!("{asked:?} is carried out, not {other:?}"),
         };
+        self.peer(fd).leisure.asked(asked);
         // The looks that follow at once are for this request. A connection that it found may be looked at again
         // later in the pass, if its client cannot be told.
         let next = trace[index + 1..]
@@ -463,6 +463,9 @@ impl Oracle {
             Err(Failure::TooManyInFlight) => self.withdraw(fd),
             Err(Failure::Unsupported | Failure::Lost) => peer.must_go = true,
         }
+        if result.is_ok() {
+            self.acts(fd);
+        }
         let is_told = matches!(result, Err(Failure::Exhausted | Failure::Unsupported));
         if passed.is_some() && is_told {
             self.expected.push(Complaint::CannotSend);
@@ -486,7 +489,10 @@ impl Oracle {
             step = self.step(fd);
         }
         match step {
-            Step::Refused(expected) | Step::Broken(expected) if expected == complaint => {}
+            Step::Refused(expected) if expected == complaint => {
+                self.peer(fd).leisure.served = true;
+            }
+            Step::Broken(expected) if expected == complaint => {}
             Step::Declined(entry) if complaint == Complaint::CannotSend => {
                 self.put_back(entry);
             }
@@ -564,6 +570,7 @@ impl Oracle {
             // The engine has not seen yet whether the rest of what was said is a request that is late.
             let was_cut_short = peer.carried >= EVENTS;
             peer.is_owed = was_cut_short && !peer.session.comes_to_rest();
+            peer.leisure.is_uncertain |= was_cut_short;
             peer.refusals = 0;
             peer.reads = 0;
             peer.carried = 0;
@@ -577,6 +584,7 @@ impl Oracle {
                 "{fd} is late"
             );
         }
+        self.note_busy();
     }
 
     pub(super) fn request_deadline(&self, peer: &Peer) -> Option<Instant> {

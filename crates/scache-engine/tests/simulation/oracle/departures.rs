@@ -6,7 +6,7 @@ use super::clients::Peer;
 use super::{Draining, Oracle};
 use crate::model::Entry;
 use crate::session::State;
-use crate::world::Fd;
+use crate::world::{Fd, World};
 
 impl Oracle {
     pub(super) fn watched(&mut self, fd: Fd, result: Result<(), Failure>) {
@@ -29,7 +29,7 @@ impl Oracle {
         }
     }
 
-    pub(super) fn unwatched(&mut self, fd: Fd) {
+    pub(super) fn unwatched(&mut self, world: &World, fd: Fd) {
         let now = self.now;
         if self.listener == Some(fd) {
             assert!(self.end.is_some(), "it stops listening");
@@ -40,7 +40,7 @@ impl Oracle {
         } else if self.asker == Some(fd) {
             self.asker_is_let_go_of(fd);
         } else if self.handoffs.contains_key(&fd) {
-            self.hand_off_is_over(fd);
+            self.hand_off_is_over(world, fd);
         } else if let Some(leaving) = self.leaving_on(fd) {
             let is_kept = leaving.is_broken_off(now);
             let (released, doomed) = if is_kept {
@@ -60,7 +60,7 @@ impl Oracle {
         let mut peers = self.peers.values();
         let any_busy =
             peers.any(|peer| peer.session.waited_since().is_some()) || !self.handoffs.is_empty();
-        let peer = self.peers.remove(&fd).unwrap();
+        let mut peer = self.peers.remove(&fd).unwrap();
         let late = self
             .request_deadline(&peer)
             .is_some_and(|at| at <= self.now)
@@ -68,17 +68,15 @@ impl Oracle {
         let finishes = self
             .finish_by()
             .is_some_and(|at| !any_busy || at <= self.now);
+        let has_reason = peer.must_go
+            || peer.may_go
+            || self.has_no_stand_in()
+            || peer.session.broken
+            || finishes;
         if late && self.timeouts > 0 {
             self.timeouts -= 1;
-        } else {
-            assert!(
-                peer.must_go
-                    || peer.may_go
-                    || self.has_no_stand_in()
-                    || peer.session.broken
-                    || finishes,
-                "client {fd} is parted from without reason"
-            );
+        } else if !has_reason || self.overdue || self.looked_at == Some(fd) {
+            self.makes_slot(fd, &mut peer);
         }
         if self.promised == Some(fd) {
             self.promised = None;

@@ -7,7 +7,7 @@ use scache_engine::{Complaint, Failure};
 use super::{Draining, Oracle};
 use crate::trace::Got;
 use crate::wire::{Found, next_list};
-use crate::world::Fd;
+use crate::world::{Fd, World};
 
 /// Somebody who is to hand a connection on.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ impl Oracle {
     }
 
     /// Who hands on is parted from, and the connection is a client if it came.
-    pub(super) fn hand_off_is_over(&mut self, fd: Fd) {
+    pub(super) fn hand_off_is_over(&mut self, world: &World, fd: Fd) {
         self.finish_turn();
         let is_late = self.handoffs[&fd].deadline <= self.now && self.timeouts > 0;
         let finishes = self.finish_by().is_some_and(|at| at <= self.now);
@@ -101,7 +101,7 @@ impl Oracle {
         if handoff.outcome == Some(Outcome::Complete)
             && let Some(connection) = handoff.connection
         {
-            self.greet(connection);
+            self.greet(world, connection);
             return;
         }
         self.doomed.extend(handoff.connection);

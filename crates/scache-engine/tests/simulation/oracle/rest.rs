@@ -47,7 +47,7 @@ impl Oracle {
         };
         assert_eq!(counts, expected);
         assert_eq!(clients, self.peers.len() + self.handoffs.len());
-        assert!(clients <= self.settings.client_limit.max(1));
+        assert!(clients <= self.slots() + 1);
         let mut handoffs = self.handoffs.values();
         assert!(handoffs.all(|handoff| handoff.deadline > self.now));
         for parting in &self.partings {
@@ -61,6 +61,7 @@ impl Oracle {
             + self.cache.entries.len()
             + self.partings.len()
             + self.readers.gone.len()
+            + self.waiting()
             + of_leaving
             + of_peers
             + usize::from(self.asker.is_some())
@@ -121,9 +122,10 @@ impl Oracle {
                 "{fd} is not listened to: {health:?}"
             );
         }
+        let is_full = self.served() >= self.slots();
         assert!(
-            self.end.is_some() || self.is_full() || world.waiting_clients() == 0,
-            "clients wait to be accepted"
+            self.end.is_some() || is_full || world.waiting_clients() + self.waiting() == 0,
+            "clients wait to be served"
         );
     }
 }

@@ -25,6 +25,7 @@ impl Sim {
             830..833 => self.end(),
             833..843 => self.settle(),
             843..900 => self.successor_acts(),
+            900..902 => self.crowd_comes(),
             _ => {}
         }
     }
@@ -48,6 +49,20 @@ impl Sim {
         } else {
             Client::careless(socket)
         });
+    }
+
+    /// More clients than there are slots and places to wait come at once, each with the beginning of a request.
+    fn crowd_comes(&mut self) {
+        if self.clients.len() > 14 || self.transport == Transport::Pass {
+            return;
+        }
+        for _ in 0..self.random.usize(18..40) {
+            let user = self.random.bool().then(|| self.random.u32(0..4));
+            let world = &mut *self.world.borrow_mut();
+            let socket = world.connect([4000, 100_000], user);
+            let _ = world.write(socket, b"request", &[]);
+            self.clients.push(Client::careless(socket));
+        }
     }
 
     /// Somebody accepts a client and hands it on, or does not get it right.

@@ -223,10 +223,12 @@ pub(super) const FAMILIES: &[Family] = &[
     one("clients_accepted", "clients_accepted"),
     several(
         "clients_dropped",
-        "Clients sent away because their user may not connect, or dropped for what they did.",
+        "Clients sent away, closed while they were idle, or dropped for what they did.",
         &["reason"],
         &[
             (&["user"], "clients_refused_user"),
+            (&["full"], "clients_refused_full"),
+            (&["idle"], "clients_closed_idle"),
             (&["late"], "clients_dropped_late"),
             (&["too_long"], "clients_dropped_too_long"),
             (&["stray_descriptor"], "clients_dropped_stray_descriptor"),

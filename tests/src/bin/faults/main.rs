@@ -12,6 +12,7 @@ mod other_user;
 mod planted;
 mod reload;
 mod report;
+mod slots;
 mod stalled;
 mod takeovers;
 
@@ -64,6 +65,7 @@ const PARTS: &[Part] = &[
     ("exporter", exporter::measure),
     ("planted", planted::measure),
     ("takeovers", takeovers::measure),
+    ("slots", slots::measure),
 ];
 
 const VARIABLES: &str = "\

@@ -90,6 +90,25 @@ impl<D> HandOut for HandedOut<D> {
     }
 }
 
+/// What requests have cost so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    /// Entries of the store that were walked, looked at or taken out.
+    steps: u64,
+    /// Connections that finds looked at and found dead.
+    dead: u64,
+}
+
+impl Work {
+    /// Returns how many others a request counts for that did the rest of this since `before`: others wait as long for one
+    /// that walks past hundreds of bindings, or finds dozens of connections dead, as for so many of another client.
+    pub(crate) fn others(self, before: Self) -> usize {
+        const STEPS: u64 = 128;
+        const DEAD: u64 = 8;
+        ((self.steps - before.steps) / STEPS + (self.dead - before.dead) / DEAD) as usize
+    }
+}
+
 /// What one pass of the loop works with.
 pub(crate) struct Pass<'a, K, H> {
     pub(crate) now: Instant,
@@ -112,6 +131,8 @@ pub(crate) struct Cache<D> {
     stats: Stats,
     lives: Lives,
     journal: Journal,
+    /// How many connections finds have looked at and found dead.
+    dead: u64,
     /// Nothing new is kept.
     draining: bool,
     /// Until then the kernel is thought to refuse to pass descriptors.
@@ -122,6 +143,9 @@ pub(crate) struct Cache<D> {
 impl<D> Cache<D> {
     /// Bindings of one destination: many times what the addresses of a mail domain come to.
     const BINDINGS_PER_DESTINATION: usize = 256;
+
+    /// Steps in the store after which a find by several names asks for no further one.
+    const STEPS_PER_FIND: u64 = 512;
 
     /// Bytes of all names and properties: many times what full caches of real smtp(8) come to.
     const BYTES: usize = 256 << 20;
@@ -151,6 +175,7 @@ impl<D> Cache<D> {
             stats: Stats::default(),
             lives: Lives::default(),
             journal: Journal::new(),
+            dead: 0,
             draining: false,
             cannot_pass_until: None,
             line: Vec::new(),
@@ -221,10 +246,14 @@ impl<D> Cache<D> {
     ) -> Answer<HandedOut<D>> {
         let now = pass.now;
         let watch = self.watch;
+        let before = self.store.steps();
+        let mut dead = 0;
         let mut judge = |kept: &Kept<D>| {
-            watch
+            let death = watch
                 .then(|| death(pass.kernel, &kept.descriptor))
-                .flatten()
+                .flatten();
+            dead += u64::from(death.is_some());
+            death
         };
         let found = match request {
             Request::FindEndpoint { endpoint } => self
@@ -256,9 +285,14 @@ impl<D> Cache<D> {
                 .find_destination(now, destination, &mut judge)
                 .map(|found| HandedOut::through(found, now))
                 .or_else(|| {
-                    let taken = endpoints
-                        .into_iter()
-                        .find_map(|endpoint| self.store.find_endpoint(now, endpoint, &mut judge))?;
+                    let mut endpoints = endpoints.into_iter();
+                    let taken = std::iter::from_fn(|| {
+                        let goes_on = self.store.steps() - before < Self::STEPS_PER_FIND;
+                        let endpoint = endpoints.next().filter(|_| goes_on)?;
+                        Some(self.store.find_endpoint(now, endpoint, &mut judge))
+                    })
+                    .flatten()
+                    .next()?;
                     Some(HandedOut::new(taken, Some(Box::default()), now))
                 }),
             // Those that bring a connection come by `save`; the others are not about the cache.
@@ -268,6 +302,7 @@ impl<D> Cache<D> {
             | Request::TakeOver
             | Request::Administer(_) => None,
         };
+        self.dead += dead;
         self.settle(pass);
         match found {
             Some(mut handed_out) => {
@@ -305,6 +340,14 @@ impl<D> Cache<D> {
     /// Returns whether that was so a moment ago.
     pub(crate) fn cannot_pass(&self, now: Instant) -> bool {
         self.cannot_pass_until.is_some_and(|until| now < until)
+    }
+
+    /// Returns how much was done so far.
+    pub(crate) fn work(&self) -> Work {
+        Work {
+            steps: self.store.steps(),
+            dead: self.dead,
+        }
     }
 
     /// Takes back a connection that its client never got.

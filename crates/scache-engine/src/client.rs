@@ -300,6 +300,7 @@ impl<D> Client<D> {
                 return Carried::All;
             };
             turn.requests -= 1;
+            let before = turn.cache.work();
             let answer = match event {
                 Event::Save(request, descriptor) => {
                     turn.pass.host.note(Note::Request(&request));
@@ -334,6 +335,8 @@ impl<D> Client<D> {
                     return Carried::Broken;
                 }
             };
+            let others = turn.cache.work().others(before);
+            turn.requests = turn.requests.saturating_sub(others);
             let answer = match answer {
                 // Once status 0 is said there is no way back, and smtp(8) gives up on the cache when it fails twice.
                 Answer::Found(handed_out)

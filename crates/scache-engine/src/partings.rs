@@ -25,6 +25,9 @@ struct Parting<D> {
     connection: D,
 }
 
+/// How many are closed in one go because their time is over.
+const CLOSED_AT_ONCE: usize = 64;
+
 /// How often an answer is read from before its end is not waited for any more.
 const READS: usize = 16;
 
@@ -109,9 +112,12 @@ impl<D> Partings<D> {
         first.is_some()
     }
 
-    /// Closes those that have waited long enough.
+    /// Closes those that have waited long enough, as many as others may be kept waiting for.
     pub(crate) fn expire<K: Kernel<Descriptor = D>>(&mut self, kernel: &mut K, now: Instant) {
-        while self.next_deadline().is_some_and(|deadline| deadline <= now) {
+        for _ in 0..CLOSED_AT_ONCE {
+            if self.next_deadline().is_none_or(|deadline| deadline > now) {
+                return;
+            }
             self.close_first(kernel);
         }
     }

@@ -68,6 +68,14 @@ impl Names<'_> {
             Self::Begin(prefix) => name.starts_with(prefix.as_bytes()),
         }
     }
+
+    /// The label or prefix that names are compared with.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Is(label) => label.as_bytes(),
+            Self::Begin(prefix) => prefix.as_bytes(),
+        }
+    }
 }
 
 /// The kinds of these requests.

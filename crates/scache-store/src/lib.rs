@@ -7,7 +7,9 @@
 //! Nothing costs more for there being many entries, but for the logarithm that a heap takes. What is gone
 //! through has a limit: [`Store::find_destination`] and [`Store::save_destination`] go through the bindings of their
 //! own destination ([`Limits::bindings_per_destination`]), and a save that exceeds
-//! [`Limits::connections_per_endpoint`] through the connections of its own endpoint.
+//! [`Limits::connections_per_endpoint`] through the connections of its own endpoint. What a call would have to do for
+//! many entries, as when thousands expire at one instant, it does for some of them ([`Store::expire`]); [`Store::steps`]
+//! counts.
 
 mod busiest;
 mod deadlines;

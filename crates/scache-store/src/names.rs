@@ -37,6 +37,11 @@ impl<T: Default> Names<T> {
         self.bytes
     }
 
+    /// Returns a hash of some bytes, which nobody outside can foretell.
+    pub(crate) fn hash(&self, bytes: &[u8]) -> u32 {
+        self.hasher.hash_one(bytes) as u32
+    }
+
     /// All numbers there are now.
     pub(crate) fn numbers(&self) -> Vec<u32> {
         self.records.iter().map(|(slot, _)| slot as u32).collect()

@@ -1,6 +1,7 @@
 //! The store itself: who is bound to whom, in which order, until when.
 
 mod generation;
+mod room;
 mod view;
 
 use std::collections::VecDeque;
@@ -39,6 +40,12 @@ pub struct Store<H> {
     /// Of all properties together.
     property_bytes: usize,
     released: VecDeque<Released<H>>,
+    /// The latest time that the store was told: what has a deadline until then is not given out.
+    expires_at: u64,
+    /// How many may still be expired at that time.
+    expiring: room::Expiring,
+    /// Entries that were walked, looked at, or taken out.
+    steps: u64,
     statistics: Statistics,
     tally: Tally,
     busiest: Busiest,
@@ -48,6 +55,10 @@ pub struct Store<H> {
 struct Destination {
     bindings: List,
 }
+
+/// How many connections a find looks at before it gives up, if all of them are of no use. There are that many only
+/// where peers end thousands of connections in the moment before a find, and each costs a system call or two.
+const LOOKS: usize = 64;
 
 /// An endpoint is remembered while it has connections or is bound to.
 #[derive(Debug, Default)]
@@ -61,6 +72,8 @@ struct Binding {
     destination: u32,
     endpoint: u32,
     property: Box<[u8]>,
+    /// Of the property, so that those of one destination need not be compared byte by byte.
+    hash: u32,
     links: Links,
     place: u32,
 }
@@ -91,6 +104,9 @@ impl<H> Store<H> {
             open_endpoints: 0,
             property_bytes: 0,
             released: VecDeque::new(),
+            expires_at: 0,
+            expiring: room::Expiring::default(),
+            steps: 0,
             statistics: Statistics::default(),
             tally: Tally::default(),
             busiest: Busiest::new(),
@@ -134,7 +150,16 @@ impl<H> Store<H> {
         let deadline = self.deadline(now, ttl);
         let (destination, endpoint) = (destination.as_bytes(), endpoint.as_bytes());
         let property = property.as_bytes();
-        if let Some(slot) = self.find_binding(destination, endpoint, property) {
+        let hash = self.destinations.hash(property);
+        let found = self.find_binding(destination, endpoint, property, hash);
+        let overdue = found.filter(|slot| {
+            self.is_overdue(&self.binding_deadlines, self.bindings[*slot as usize].place)
+        });
+        if let Some(slot) = overdue {
+            self.unbind(slot);
+            self.tally.bindings_expired += 1;
+        }
+        if let Some(slot) = found.filter(|_| overdue.is_none()) {
             self.binding_deadlines
                 .change(&mut self.bindings, deadline, slot);
             self.tally.bindings_renewed += 1;
@@ -142,7 +167,7 @@ impl<H> Store<H> {
             self.make_room_for_bytes(&[destination, endpoint, property]);
             let destination = self.destinations.number(destination);
             let endpoint = self.endpoints.number(endpoint);
-            self.bind(destination, endpoint, property, deadline);
+            self.bind(destination, endpoint, property, hash, deadline);
             self.tally.bindings_saved += 1;
         }
         let counts = self.counts();
@@ -152,7 +177,7 @@ impl<H> Store<H> {
     }
 
     /// Takes a connection of an endpoint out: the first in [`Limits::order`] that `judge` finds nothing wrong
-    /// with. Those before it are released for the reason that `judge` gives.
+    /// with. Those before it are released for the reason that `judge` gives; after 64 of them nothing is found.
     pub fn find_endpoint(
         &mut self,
         now: Instant,
@@ -163,7 +188,7 @@ impl<H> Store<H> {
         let taken = self
             .endpoints
             .find(endpoint.as_bytes())
-            .and_then(|endpoint| self.take_usable(endpoint, &mut judge));
+            .and_then(|endpoint| self.take_usable(endpoint, &mut { LOOKS }, &mut judge));
         match taken {
             Some(_) => self.statistics.endpoint_hits += 1,
             None => self.statistics.endpoint_misses += 1,
@@ -172,7 +197,7 @@ impl<H> Store<H> {
     }
 
     /// Goes through the bindings of a destination in their order and takes the first connection out that
-    /// `judge` finds nothing wrong with. The bindings stay.
+    /// `judge` finds nothing wrong with, or nothing after 64 that something is wrong with. The bindings stay.
     pub fn find_destination(
         &mut self,
         now: Instant,
@@ -215,7 +240,8 @@ impl<H> Store<H> {
         self.make_room_for_bytes(&[&bound.destination, &bound.endpoint, &bound.property]);
         let destination = self.destinations.number(&bound.destination);
         let endpoint = self.endpoints.number(&bound.endpoint);
-        self.bind(destination, endpoint, &bound.property, deadline);
+        let hash = self.destinations.hash(&bound.property);
+        self.bind(destination, endpoint, &bound.property, hash, deadline);
     }
 
     fn put_at(&mut self, now: Instant, taken: Taken<H>, end: End) -> Option<ConnectionId> {
@@ -232,29 +258,6 @@ impl<H> Store<H> {
         self.make_room_for_bytes(&[&taken.endpoint, &taken.property]);
         let endpoint = self.endpoints.number(&taken.endpoint);
         Some(self.insert(now, endpoint, taken.property, deadline, taken.handle, end))
-    }
-
-    /// Forgets bindings and releases connections whose deadline is `now` or was before.
-    pub fn expire(&mut self, now: Instant) {
-        let now = self.nanoseconds(now);
-        while let Some((deadline, slot)) = self.binding_deadlines.soonest()
-            && deadline <= now
-        {
-            self.unbind(slot);
-            self.tally.bindings_expired += 1;
-        }
-        while let Some((deadline, slot)) = self.connection_deadlines.soonest()
-            && deadline <= now
-        {
-            self.release(slot, Reason::Expired);
-        }
-    }
-
-    /// Releases the connection that is the soonest to expire. Whether there was one.
-    pub fn evict(&mut self) -> bool {
-        let evicted = self.evict_soonest();
-        self.tally.evicted_on_demand += u64::from(evicted);
-        evicted
     }
 
     /// The connection of an id, if it is still here.
@@ -333,7 +336,13 @@ impl<H> Store<H> {
         Some(self.instant(soonest.0))
     }
 
-    /// How much there is.
+    /// Returns how many entries were walked, looked at or taken out so far: what all that was asked for has cost, but for
+    /// the logarithm that a heap takes.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// How much there is, with what has expired and was not released yet.
     pub fn counts(&self) -> Counts {
         Counts {
             destinations: self.destinations.len(),
@@ -359,13 +368,21 @@ impl<H> Store<H> {
         std::mem::take(&mut self.statistics)
     }
 
-    fn find_binding(&self, destination: &[u8], endpoint: &[u8], property: &[u8]) -> Option<u32> {
+    fn find_binding(
+        &mut self,
+        destination: &[u8],
+        endpoint: &[u8],
+        property: &[u8],
+        hash: u32,
+    ) -> Option<u32> {
         let destination = self.destinations.find(destination)?;
         let endpoint = self.endpoints.find(endpoint)?;
         let mut slot = self.destinations.record(destination).bindings.first;
         while slot != NONE {
+            self.steps += 1;
             let binding = &self.bindings[slot as usize];
-            if binding.endpoint == endpoint && *binding.property == *property {
+            let is_like = binding.endpoint == endpoint && binding.hash == hash;
+            if is_like && *binding.property == *property {
                 return Some(slot);
             }
             slot = binding.links.next;
@@ -380,11 +397,17 @@ impl<H> Store<H> {
     ) -> Option<FoundThrough<H>> {
         let destination = self.destinations.find(destination)?;
         let mut slot = self.destinations.record(destination).bindings.first;
-        while slot != NONE {
+        let mut looks = LOOKS;
+        while slot != NONE && looks > 0 {
+            self.steps += 1;
             let binding = &self.bindings[slot as usize];
             let (endpoint, next) = (binding.endpoint, binding.links.next);
+            if self.is_overdue(&self.binding_deadlines, binding.place) {
+                slot = next;
+                continue;
+            }
             // Taking the connection leaves the binding, which keeps its endpoint known.
-            if let Some(taken) = self.take_usable(endpoint, judge) {
+            if let Some(taken) = self.take_usable(endpoint, &mut looks, judge) {
                 return Some(FoundThrough {
                     destination_property: self.bindings[slot as usize].property.clone(),
                     taken,
@@ -395,16 +418,28 @@ impl<H> Store<H> {
         None
     }
 
+    /// Takes the first connection of an endpoint that can be used, unless more than `looks` cannot.
     fn take_usable(
         &mut self,
         endpoint: u32,
+        looks: &mut usize,
         judge: &mut impl FnMut(&H) -> Option<Reason>,
     ) -> Option<Taken<H>> {
         // The endpoint stays known while its connections go.
         self.endpoints.record_mut(endpoint).bound += 1;
         let mut usable = None;
-        while let Some(slot) = self.first(endpoint, self.limits.order) {
-            match judge(&self.connections[slot as usize].handle) {
+        while *looks > 0
+            && let Some(slot) = self.first(endpoint, self.limits.order)
+        {
+            *looks -= 1;
+            self.steps += 1;
+            let connection = &self.connections[slot as usize];
+            let reason = if self.is_overdue(&self.connection_deadlines, connection.place) {
+                Some(Reason::Expired)
+            } else {
+                judge(&connection.handle)
+            };
+            match reason {
                 Some(reason) => self.release(slot, reason),
                 None => {
                     usable = Some(self.remove(slot));
@@ -468,76 +503,13 @@ impl<H> Store<H> {
         }
     }
 
-    /// Evicts until one more connection is within the limits. The endpoint itself stays known.
-    fn make_room_for_connection(&mut self, endpoint: u32) {
-        self.endpoints.record_mut(endpoint).bound += 1;
-        let of_one = self.limits.connections_per_endpoint;
-        while of_one > 0 && self.endpoints.record(endpoint).connections.length() >= of_one {
-            let soonest = self.soonest_of(endpoint);
-            self.release(soonest, Reason::Evicted);
-            self.tally.evicted_for_endpoint += 1;
-        }
-        while self.connections.len() >= self.limits.connections.max(1) && self.evict_soonest() {
-            self.tally.evicted_for_connections += 1;
-        }
-        self.endpoints.record_mut(endpoint).bound -= 1;
-    }
-
-    fn evict_soonest(&mut self) -> bool {
-        let soonest = self.connection_deadlines.soonest();
-        if let Some((_, slot)) = soonest {
-            self.release(slot, Reason::Evicted);
-        }
-        soonest.is_some()
-    }
-
-    /// Lets go of what expires soonest, connection or binding, until these strings are within the limit.
-    fn make_room_for_bytes(&mut self, strings: &[&[u8]]) {
-        let more: usize = strings.iter().map(|string| string.len()).sum();
-        while self.bytes() + more > self.limits.bytes {
-            let binding = self.binding_deadlines.soonest();
-            match (binding, self.connection_deadlines.soonest()) {
-                (None, None) => return,
-                (Some((binding, slot)), connection)
-                    if connection.is_none_or(|(connection, _)| binding <= connection) =>
-                {
-                    self.unbind(slot);
-                    self.tally.bindings_evicted += 1;
-                }
-                _ => {
-                    self.evict_soonest();
-                    self.tally.evicted_for_bytes += 1;
-                }
-            }
-        }
-    }
-
-    /// What all names and properties take.
-    fn bytes(&self) -> usize {
-        self.destinations.bytes() + self.endpoints.bytes() + self.property_bytes
-    }
-
-    fn soonest_of(&self, endpoint: u32) -> u32 {
-        let first = self.endpoints.record(endpoint).connections.first;
-        let (mut soonest, mut soonest_deadline) = (first, u64::MAX);
-        let mut slot = first;
-        while slot != NONE {
-            let connection = &self.connections[slot as usize];
-            let deadline = self.connection_deadlines.of(connection.place);
-            if deadline < soonest_deadline {
-                (soonest, soonest_deadline) = (slot, deadline);
-            }
-            slot = connection.links.next;
-        }
-        soonest
-    }
-
-    fn bind(&mut self, destination: u32, endpoint: u32, property: &[u8], deadline: u64) {
+    fn bind(&mut self, destination: u32, endpoint: u32, property: &[u8], hash: u32, deadline: u64) {
         self.property_bytes += property.len();
         let slot = self.bindings.insert(Binding {
             destination,
             endpoint,
             property: property.into(),
+            hash,
             links: Links::default(),
             place: 0,
         }) as u32;
@@ -547,21 +519,20 @@ impl<H> Store<H> {
         let of_one = self.limits.bindings_per_destination.max(1);
         let first = (list.length() > of_one).then_some(list.first);
         if let Some(first) = first {
-            self.unbind(first);
-            self.tally.bindings_evicted += 1;
+            self.evict_binding(first);
         }
         // The new one is linked but cannot expire yet, so it is not what makes room.
         while self.bindings.len() > self.limits.bindings.max(1)
             && let Some((_, soonest)) = self.binding_deadlines.soonest()
         {
-            self.unbind(soonest);
-            self.tally.bindings_evicted += 1;
+            self.evict_binding(soonest);
         }
         self.binding_deadlines
             .insert(&mut self.bindings, deadline, slot);
     }
 
     fn unbind(&mut self, slot: u32) {
+        self.steps += 1;
         self.binding_deadlines.remove(&mut self.bindings, slot);
         let list = &mut self
             .destinations
@@ -588,6 +559,7 @@ impl<H> Store<H> {
     }
 
     fn remove(&mut self, slot: u32) -> Taken<H> {
+        self.steps += 1;
         let place = self.connections[slot as usize].place;
         let deadline = self.instant(self.connection_deadlines.of(place));
         self.connection_deadlines

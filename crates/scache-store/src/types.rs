@@ -217,8 +217,6 @@ pub struct DestinationView<'a> {
     pub hits: u64,
     /// How often none was.
     pub misses: u64,
-    /// Connections that a find would go through now.
-    pub connections: usize,
 }
 
 /// How much there is now.

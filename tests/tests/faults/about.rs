@@ -1,5 +1,6 @@
 //! Requests about the cache: who may not, who asks for very much, and what is told of connections that come and go.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +9,9 @@ use std::time::Duration;
 
 use scache_client::Error;
 use scache_client::administration::{ConnectionEntry, Label, Names, Page, Stats};
-use scache_tests::exchange::{ask, save_dest, save_for, status, take, try_save};
+use scache_tests::exchange::{
+    ask, find_dest, no_dest, save_dest, save_for, status, take, try_save,
+};
 use scache_tests::fake_master::{FakeMaster, Setup, built, ours};
 use scache_tests::wire::{Client, Connection, list};
 
@@ -80,6 +83,34 @@ fn who_may_not_purge_nor_drain_is_refused_with_a_warning() {
     // Who may, may.
     ask(&mine, &drain("yes"), &status(0));
     assert_eq!(stats(&master).draining, 1);
+}
+
+#[test]
+fn an_answer_about_destinations_walks_few_of_them_if_they_have_many_bindings() {
+    const DESTINATIONS: usize = 20;
+    const BINDINGS: usize = 256;
+    // A thousand bindings.
+    const TOLD: usize = 4;
+    let master = ours_with(&[TTL_LIMIT]);
+    let client = client_of(&master);
+    for destination in 0..DESTINATIONS {
+        let name = format!("d{destination}");
+        for binding in 0..BINDINGS {
+            let request = save_dest("60", &name, &binding.to_string(), "endp");
+            ask(&client, &request, &status(0));
+        }
+        ask(&client, &find_dest(&name), &no_dest(2));
+    }
+    let mut told = BTreeSet::new();
+    let mut from = Some(0);
+    while let Some(at) = from {
+        let page = administrator(&master).destinations(b"", at).expect("told");
+        assert!(page.entries.len() <= TOLD, "{} told", page.entries.len());
+        let labels = page.entries.into_iter().map(|entry| entry.destination);
+        told.extend(labels);
+        from = page.next;
+    }
+    assert_eq!(told.len(), DESTINATIONS);
 }
 
 #[test]

@@ -18,8 +18,16 @@ use crate::{Host, Kernel, Settings};
 /// How many entries one answer tells.
 const ENTRIES: usize = 64;
 
-/// How many places one answer looks at.
-const PLACES: usize = 1024;
+/// How many steps one answer takes: each place that it looks at is one, and each binding that it walks.
+const STEPS: usize = 1024;
+
+/// How many bytes of a name are compared in one step.
+const BYTES_PER_STEP: usize = 64;
+
+/// Returns how many places may be looked at whose names are compared with one of so many bytes.
+fn places(bytes: usize) -> usize {
+    (STEPS / (1 + bytes / BYTES_PER_STEP)).max(1)
+}
 
 /// What the cache does not know by itself.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +66,10 @@ impl<D> Cache<D> {
             }
             Administration::Events { from } => self.journal.tell(pass.now, from, &mut report),
             Administration::Purge { names, from } => {
+                let places = places(names.as_bytes().len());
                 let purged = self
                     .store
-                    .purge(&names, from, PLACES, Self::PARTINGS_AT_ONCE);
+                    .purge(&names, from, places, Self::PARTINGS_AT_ONCE);
                 self.stats.bindings_purged += purged.bindings;
                 self.settle(pass);
                 purged.encode(&mut report);
@@ -80,10 +89,11 @@ impl<D> Cache<D> {
     ) -> Option<u32> {
         let now = pass.now;
         let mut portion = Portion::new(report, ENTRIES);
+        let places = places(prefix.as_bytes().len());
         match what {
             Listed::Connections => {
                 let moment = self.moment(now);
-                self.store.look_at_connections(now, from, PLACES, |view| {
+                self.store.look_at_connections(now, from, places, |view| {
                     if !prefix.contain(view.endpoint) {
                         return true;
                     }
@@ -105,7 +115,7 @@ impl<D> Cache<D> {
                     !portion.is_full()
                 })
             }
-            Listed::Bindings => self.store.look_at_bindings(from, PLACES, |view| {
+            Listed::Bindings => self.store.look_at_bindings(from, places, |view| {
                 if !prefix.contain(view.destination) {
                     return true;
                 }
@@ -118,20 +128,25 @@ impl<D> Cache<D> {
                 portion.tell(&entry);
                 !portion.is_full()
             }),
-            Listed::Destinations => self.store.look_at_destinations(from, PLACES, |view| {
-                if !prefix.contain(view.destination) {
-                    return true;
-                }
-                let entry = DestinationEntry {
-                    number: u64::from(view.slot),
-                    destination: view.destination.into(),
-                    hits: view.hits,
-                    misses: view.misses,
-                    cached: view.connections as u64,
-                };
-                portion.tell(&entry);
-                !portion.is_full()
-            }),
+            Listed::Destinations => {
+                let mut steps = STEPS;
+                self.store.look_at_destinations(from, places, |view| {
+                    if !prefix.contain(view.destination) {
+                        return true;
+                    }
+                    let (connections, walked) = self.store.connections_of(view.destination);
+                    steps = steps.saturating_sub(walked);
+                    let entry = DestinationEntry {
+                        number: u64::from(view.slot),
+                        destination: view.destination.into(),
+                        hits: view.hits,
+                        misses: view.misses,
+                        cached: connections as u64,
+                    };
+                    portion.tell(&entry);
+                    steps > 0 && !portion.is_full()
+                })
+            }
         }
     }
 

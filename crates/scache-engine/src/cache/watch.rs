@@ -28,6 +28,9 @@ impl<D> Cache<D> {
     /// second look.
     const FRESH: Duration = Duration::from_millis(10);
 
+    /// How many connections are begun to be watched in one go: each takes two system calls.
+    const WATCHED_AT_ONCE: usize = 256;
+
     /// For how many connections of a batch memory is kept.
     const KEPT_UNWATCHED: usize = 1024;
 
@@ -134,15 +137,20 @@ impl<D> Cache<D> {
         &mut self,
         pass: &mut Pass<'_, K, H>,
     ) {
-        self.watch_at = None;
         let mut batch = std::mem::take(&mut self.unwatched);
-        for id in batch.drain(..) {
-            let Some(kept) = self.store.connection(id) else {
+        let (mut looked_at, mut done) = (0, 0);
+        for id in &batch {
+            if looked_at == Self::WATCHED_AT_ONCE {
+                break;
+            }
+            done += 1;
+            let Some(kept) = self.store.connection(*id) else {
                 continue;
             };
+            looked_at += 1;
             match look(pass.kernel, &kept.descriptor) {
                 Look::Alive => {
-                    let token = Token::Kept(key(id));
+                    let token = Token::Kept(key(*id));
                     // What the kernel has no room to watch is looked at when it is asked for.
                     kept.watched = pass
                         .kernel
@@ -152,11 +160,14 @@ impl<D> Cache<D> {
                 // Somebody's file system may be asked for the events of a file, and take its time.
                 Look::Unknown => {}
                 Look::Dead(reason) => {
-                    self.store.let_go(id, reason);
+                    self.store.let_go(*id, reason);
                 }
             }
         }
+        batch.drain(..done);
         batch.shrink_to(Self::KEPT_UNWATCHED);
+        // Those left have idled for long enough as well: they are next.
+        self.watch_at = (!batch.is_empty()).then_some(pass.now);
         self.unwatched = batch;
         self.settle(pass);
     }

@@ -3,7 +3,6 @@
 //!
 //! Places do not move: what is there all the time while somebody goes through all parts is seen once.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use scache_proto::administration::{Names, Purged};
@@ -33,6 +32,7 @@ impl<H> Store<H> {
         walk(from, places, self.connections.capacity(), |slot| {
             self.connections
                 .get(slot as usize)
+                .filter(|connection| !self.is_overdue(&self.connection_deadlines, connection.place))
                 .is_none_or(|connection| {
                     look(ConnectionView {
                         slot,
@@ -53,7 +53,10 @@ impl<H> Store<H> {
         mut look: impl FnMut(BindingView<'_>) -> bool,
     ) -> Next {
         walk(from, places, self.bindings.capacity(), |slot| {
-            self.bindings.get(slot as usize).is_none_or(|binding| {
+            let binding = self.bindings.get(slot as usize);
+            let binding =
+                binding.filter(|binding| !self.is_overdue(&self.binding_deadlines, binding.place));
+            binding.is_none_or(|binding| {
                 look(BindingView {
                     slot,
                     destination: self.destinations.name(binding.destination),
@@ -78,10 +81,34 @@ impl<H> Store<H> {
                     destination,
                     hits: asked.hits,
                     misses: asked.misses,
-                    connections: self.connections_of(destination),
                 })
             })
         })
+    }
+
+    /// Returns how many connections a find of a destination would go through, and how many bindings were walked to know
+    /// that: [`crate::Limits::bindings_per_destination`] at most.
+    pub fn connections_of(&self, destination: &[u8]) -> (usize, usize) {
+        let Some(destination) = self.destinations.find(destination) else {
+            return (0, 0);
+        };
+        let mut slot = self.destinations.record(destination).bindings.first;
+        let bindings = std::iter::from_fn(|| {
+            let binding = self.bindings.get(slot as usize).filter(|_| slot != NONE)?;
+            slot = binding.links.next;
+            let is_overdue = self.is_overdue(&self.binding_deadlines, binding.place);
+            Some((!is_overdue).then_some(binding.endpoint))
+        });
+        let mut walked = 0;
+        let bindings = bindings.inspect(|_| walked += 1).flatten();
+        let mut endpoints: Vec<u32> = bindings.collect();
+        // Bindings of different properties may lead to one endpoint.
+        endpoints.sort_unstable();
+        endpoints.dedup();
+        let lengths = endpoints
+            .iter()
+            .map(|endpoint| self.endpoints.record(*endpoint).connections.length());
+        (lengths.sum(), walked)
     }
 
     /// Lets go of the connections whose endpoint has one of these names, and of the bindings whose destination
@@ -124,24 +151,6 @@ impl<H> Store<H> {
         }
         purged.next = Some(at);
         purged
-    }
-
-    fn connections_of(&self, destination: &[u8]) -> usize {
-        let Some(destination) = self.destinations.find(destination) else {
-            return 0;
-        };
-        let mut slot = self.destinations.record(destination).bindings.first;
-        let bindings = std::iter::from_fn(|| {
-            let binding = self.bindings.get(slot as usize).filter(|_| slot != NONE)?;
-            slot = binding.links.next;
-            Some(binding.endpoint)
-        });
-        // Bindings of different properties may lead to one endpoint.
-        let endpoints: BTreeSet<u32> = bindings.collect();
-        endpoints
-            .into_iter()
-            .map(|endpoint| self.endpoints.record(endpoint).connections.length())
-            .sum()
     }
 }
 

@@ -4,6 +4,7 @@
 //! sockets and the loopback interface are used, and no process stays behind. `--short` runs everything with
 //! small numbers; the environment sets single ones (`--help` lists them).
 
+mod askers;
 mod closes;
 mod endurance;
 mod exhaustion;
@@ -66,6 +67,7 @@ const PARTS: &[Part] = &[
     ("planted", planted::measure),
     ("takeovers", takeovers::measure),
     ("slots", slots::measure),
+    ("askers", askers::measure),
 ];
 
 const VARIABLES: &str = "\

@@ -50,6 +50,9 @@ const EVENTS: usize = 256;
 /// How many others a request about the cache counts for.
 const ADMINISTRATION: usize = 100;
 
+/// How many connections that a find sees dead count for another one.
+const DEAD: usize = 8;
+
 /// How many of them may be answered for one client in a pass, which are so many in each turn.
 const LOOKS: u32 = 3 * 3;
 
@@ -350,6 +353,8 @@ impl Oracle {
                 panic!("{asked:?} is not for the cache")
             }
         }
+        // To find many of them dead takes as long as other requests do.
+        self.peer(fd).carried += dead.len() / DEAD;
         self.releases.expire(expired);
         self.releases.push_all(dead);
     }

@@ -274,7 +274,7 @@ impl Oracle {
     pub(super) fn note_busy(&mut self) {
         let now = self.now;
         for peer in self.peers.values_mut() {
-            if peer.is_idle() && !peer.leisure.speaks {
+            if peer.has_leisure() {
                 peer.leisure.busy_since = None;
             } else {
                 peer.leisure.busy_since.get_or_insert(now);

@@ -426,6 +426,7 @@ impl<D> Cache<D> {
             Complaint::Fault(Fault::NotReading) | Complaint::KeepsSlot => {
                 &mut self.stats.clients_dropped_not_reading
             }
+            Complaint::Memory => &mut self.stats.clients_dropped_memory,
             _ => &mut self.stats.clients_dropped_late,
         };
         *counter += 1;

@@ -229,6 +229,11 @@ impl<D> Client<D> {
         self.session.is_idle() && !self.is_behind
     }
 
+    /// Returns how many bytes of memory its session takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.session.memory()
+    }
+
     /// Returns whether something was read from it or written to it since this was last asked.
     pub(crate) fn take_active(&mut self) -> bool {
         std::mem::take(&mut self.is_active)

@@ -93,6 +93,10 @@ pub struct Engine<K: Kernel, H> {
     statistics_at: Option<Instant>,
     events: Vec<Event>,
     buffer: Vec<u8>,
+    /// The most bytes that names, properties and sessions took since memory was given back.
+    most_bytes: usize,
+    /// When to give memory back.
+    trim_at: Option<Instant>,
     /// When the last wait for events ended.
     woke: Option<Instant>,
     /// Requests answered since.
@@ -101,6 +105,13 @@ pub struct Engine<K: Kernel, H> {
 
 /// How long to wait until something is tried again that the kernel had no room for.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How many bytes have to be freed before they are given back to the system: few enough for that to take a few
+/// milliseconds.
+const TRIMMED_BYTES: usize = 16 << 20;
+
+/// How long a quiet moment is waited for before that is done all the same.
+const TRIM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long to wait for the next step of one of them.
 const LAST_PASS: Duration = Duration::from_millis(5);
@@ -144,6 +155,8 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 .and_then(|interval| now.checked_add(interval)),
             events: Vec::new(),
             buffer: vec![0; client::READ_BYTES],
+            most_bytes: 0,
+            trim_at: None,
             woke: None,
             answered: 0,
             settings,
@@ -237,6 +250,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             .iter()
             .filter(|event| !matches!(event.token, Token::Listener(_)));
         let is_quiet = events_of_ours.next().is_none() && self.again.is_empty();
+        self.give_memory_back(now, is_quiet);
         self.events = events;
         match self.phase {
             Phase::Serving => {
@@ -313,6 +327,22 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         }
     }
 
+    /// Has memory given back to the system when much was freed, in a quiet moment if there is one within a second.
+    fn give_memory_back(&mut self, now: Instant, is_quiet: bool) {
+        let bytes = self.cache.counts().bytes + self.peers.memory();
+        self.most_bytes = self.most_bytes.max(bytes);
+        if self.most_bytes - bytes < TRIMMED_BYTES {
+            self.trim_at = None;
+            return;
+        }
+        let trim_at = *self.trim_at.get_or_insert(now + PAUSE);
+        if trim_at <= now && (is_quiet || trim_at + TRIM_PATIENCE <= now) {
+            self.trim_at = None;
+            self.most_bytes = bytes;
+            self.host.much_was_freed();
+        }
+    }
+
     fn end_with(&mut self, end: End) {
         // There will be no successor any more, whatever was thought before.
         if self.end.is_none() || end == End::Signal {
@@ -362,6 +392,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             self.idle_at().filter(|_| serving),
             self.succession.as_ref().map(Succession::deadline),
             (self.phase == Phase::Finishing).then(|| now + LAST_PASS),
+            self.trim_at,
             self.host.next_deadline(),
         ]
         .into_iter()

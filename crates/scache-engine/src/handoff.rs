@@ -82,6 +82,11 @@ impl<D> HandOff<D> {
         self.deadline
     }
 
+    /// Returns how many bytes of memory it takes for what was said.
+    pub(crate) fn memory(&self) -> usize {
+        self.framer.memory()
+    }
+
     pub(crate) fn socket(&self) -> &D {
         &self.socket
     }

@@ -24,6 +24,9 @@ pub trait Host {
     /// Something of the host's is readable ([`crate::Token::Host`]). Whether the end has come.
     fn attend(&mut self, number: u32) -> Option<End>;
 
+    /// Much memory was freed, and nobody waits: it can be given back to the system, which may take a few milliseconds.
+    fn much_was_freed(&mut self) {}
+
     /// The loop goes on.
     fn is_alive(&mut self, now: Instant);
 
@@ -92,6 +95,11 @@ pub enum Complaint {
         "too many clients wait: the user with the most of them loses some (connection_cache_client_limit, or the limit on file descriptors)"
     )]
     TooManyWait,
+    /// A client was dropped that held the most memory, when all together held too much.
+    #[error(
+        "clients hold too much memory in requests that are not complete and replies that are not read: the one with the most is dropped"
+    )]
+    Memory,
     /// A client was dropped that had not been idle for as long as a request may take, for another one.
     #[error("client takes too long to read its replies while others wait for its slot")]
     KeepsSlot,

@@ -5,7 +5,9 @@
 //!
 //! Each peer is in one of two lists: that of the idle ones, in the order in which they became idle, or that of the
 //! busy ones, in the order in which they stopped being idle. So who has been so the longest is known at once.
+//! Likewise known is what they all hold in memory, and who of those that hold much holds the most.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use scache_store::list::{Linked, Links, List, NONE};
@@ -35,8 +37,16 @@ struct Place<D> {
     /// When it came into that list.
     since: Instant,
     links: Links,
+    /// Bytes of memory that it held after its last turn.
+    memory: usize,
     peer: Peer<D>,
 }
+
+/// For how many peers memory is kept when all are gone.
+const KEPT_PLACES: usize = 64;
+
+/// Who holds more bytes of memory than this is looked for when all together hold too much.
+const MUCH: usize = 8 * 1024;
 
 #[derive(Debug)]
 pub(crate) struct Peers<D> {
@@ -44,6 +54,10 @@ pub(crate) struct Peers<D> {
     generation: u32,
     idle: List,
     busy: List,
+    /// Bytes of memory that all of them hold.
+    memory: usize,
+    /// Those that hold much, by how much.
+    large: BTreeSet<(usize, Key)>,
 }
 
 impl<D> Linked for Place<D> {
@@ -59,6 +73,8 @@ impl<D> Peers<D> {
             generation: 0,
             idle: List::default(),
             busy: List::default(),
+            memory: 0,
+            large: BTreeSet::new(),
         }
     }
 
@@ -72,6 +88,7 @@ impl<D> Peers<D> {
             is_idle: false,
             since: now,
             links: Links::default(),
+            memory: 0,
             peer,
         }) as u32;
         self.busy.push_back(&mut self.places, slot);
@@ -85,9 +102,13 @@ impl<D> Peers<D> {
     pub(crate) fn remove(&mut self, key: Key) -> Option<Peer<D>> {
         self.place(key)?;
         self.unlink(key.slot);
-        self.places
-            .try_remove(key.slot as usize)
-            .map(|place| place.peer)
+        self.hold(key, 0);
+        let place = self.places.try_remove(key.slot as usize)?;
+        if self.places.is_empty() && self.places.capacity() > KEPT_PLACES {
+            // What thousands needed is not kept for the few that may come.
+            self.places = Slab::new();
+        }
+        Some(place.peer)
     }
 
     /// Puts a peer that had a turn behind the others in the list that it belongs to, unless it did nothing. Returns
@@ -95,6 +116,10 @@ impl<D> Peers<D> {
     pub(crate) fn sort(&mut self, key: Key, now: Instant) -> bool {
         let Some(place) = self.place(key) else {
             return false;
+        };
+        let memory = match &place.peer {
+            Peer::Client(client) => client.memory(),
+            Peer::HandOff(handoff) => handoff.memory(),
         };
         let was_idle = place.is_idle;
         let (is_idle, is_active) = match &mut place.peer {
@@ -105,7 +130,25 @@ impl<D> Peers<D> {
         if moves {
             self.relink(key.slot, is_idle, now);
         }
+        self.hold(key, memory);
         moves
+    }
+
+    /// Returns how many bytes of memory all of them hold.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Returns the peer that holds the most, if any holds much.
+    pub(crate) fn largest(&self) -> Option<Key> {
+        self.large.last().map(|(_, key)| *key)
+    }
+
+    /// Returns whether a peer is still here.
+    pub(crate) fn contains(&self, key: Key) -> bool {
+        self.places
+            .get(key.slot as usize)
+            .is_some_and(|place| place.generation == key.generation)
     }
 
     /// Counts an idle peer as busy: it has said something that was not read yet.
@@ -168,6 +211,8 @@ impl<D> Peers<D> {
 
     pub(crate) fn drain(&mut self) -> Vec<Peer<D>> {
         (self.idle, self.busy) = (List::default(), List::default());
+        self.large.clear();
+        self.memory = 0;
         self.places.drain().map(|place| place.peer).collect()
     }
 
@@ -175,6 +220,24 @@ impl<D> Peers<D> {
         let place = self.places.get(slot as usize).filter(|_| slot != NONE)?;
         let generation = place.generation;
         Some((Key { slot, generation }, place.since))
+    }
+
+    /// Takes note of what a peer holds.
+    fn hold(&mut self, key: Key, memory: usize) {
+        let Some(place) = self.place(key) else {
+            return;
+        };
+        let before = std::mem::replace(&mut place.memory, memory);
+        if before == memory {
+            return;
+        }
+        self.memory = self.memory - before + memory;
+        if before > MUCH {
+            self.large.remove(&(before, key));
+        }
+        if memory > MUCH {
+            self.large.insert((memory, key));
+        }
     }
 
     fn relink(&mut self, slot: u32, is_idle: bool, now: Instant) {

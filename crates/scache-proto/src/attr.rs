@@ -206,6 +206,11 @@ impl Framer {
         self.waiting() == 0
     }
 
+    /// How many bytes of memory are allocated for what waits and what is read next.
+    pub fn memory(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Gives memory back that a long list needed, when nothing waits.
     pub fn shrink(&mut self) {
         if self.is_empty() && self.buffer.capacity() > KEPT_BYTES {

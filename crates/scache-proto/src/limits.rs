@@ -15,6 +15,9 @@ pub const AHEAD_BYTES: usize = LIST_BYTES;
 /// Descriptors that it may send meanwhile.
 pub const AHEAD_DESCRIPTORS: usize = 1;
 
+/// Bytes of memory that a server spends on what all its clients said and are to be told.
+pub const SESSIONS_BYTES: usize = 64 * 1024 * 1024;
+
 /// Endpoints that one request may ask for in turn.
 pub const ENDPOINTS: usize = 64;
 

@@ -46,6 +46,11 @@ impl<T> Outgoing<T> {
         self.bytes.len() - self.written
     }
 
+    /// How many bytes of memory are allocated.
+    pub(crate) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// How many descriptors wait.
     pub(crate) fn riding(&self) -> usize {
         self.riding.len()

@@ -311,6 +311,11 @@ impl<D, T: HandOut> Session<D, T> {
             && !self.broken
     }
 
+    /// Returns how many bytes of memory are allocated for what the client said and is to be told.
+    pub fn memory(&self) -> usize {
+        self.framer.memory() + self.saving.capacity() + self.out.memory()
+    }
+
     /// Ends the session. Connections that were being handed out are given back, the last taken first: that is the
     /// order in which they go back to where they were.
     pub fn close(self) -> impl Iterator<Item = Unfinished<T>> {

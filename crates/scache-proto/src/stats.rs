@@ -156,6 +156,7 @@ stats! {
     Counter clients_dropped_late "Clients dropped because a request was not complete in time."
     Counter clients_dropped_too_long "Clients dropped because a request was too long."
     Counter clients_dropped_stray_descriptor "Clients dropped because a descriptor came where none belongs."
+    Counter clients_dropped_memory "Clients dropped because all together held too much memory, and they the most."
     Counter clients_dropped_not_reading "Clients dropped because they did not read their replies."
 
     Counter connections_handed_over "Connections handed over to the next process."

@@ -8,6 +8,8 @@ use std::hash::{BuildHasher, RandomState};
 use hashbrown::HashTable;
 use slab::Slab;
 
+use crate::store::give_back;
+
 /// Records by name, numbered.
 #[derive(Debug)]
 pub(crate) struct Names<T> {
@@ -76,6 +78,10 @@ impl<T: Default> Names<T> {
         let hash = self.hasher.hash_one(&*name);
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
             entry.remove();
+        }
+        give_back(&mut self.records);
+        if self.records.is_empty() {
+            self.index.shrink_to(1024, |_| 0);
         }
     }
 

@@ -319,7 +319,11 @@ impl<H> Store<H> {
 
     /// The next connection that was let go of.
     pub fn poll_released(&mut self) -> Option<Released<H>> {
-        self.released.pop_front()
+        let released = self.released.pop_front();
+        if self.released.is_empty() {
+            self.released.shrink_to(1024);
+        }
+        released
     }
 
     /// Whether [`Store::poll_released`] has something to give.
@@ -541,6 +545,7 @@ impl<H> Store<H> {
         list.unlink(&mut self.bindings, slot);
         let empty = list.length() == 0;
         let binding = self.bindings.remove(slot as usize);
+        give_back(&mut self.bindings);
         self.property_bytes -= binding.property.len();
         if empty {
             self.destinations.forget(binding.destination);
@@ -569,6 +574,7 @@ impl<H> Store<H> {
         list.unlink(&mut self.connections, slot);
         self.open_endpoints -= usize::from(list.length() == 0);
         let connection = self.connections.remove(slot as usize);
+        give_back(&mut self.connections);
         self.property_bytes -= connection.property.len();
         let taken = Taken {
             handle: connection.handle,
@@ -628,6 +634,14 @@ impl<H> Linked for Connection<H> {
 impl<H> Expiring for Connection<H> {
     fn place(&mut self) -> &mut u32 {
         &mut self.place
+    }
+}
+
+/// Frees what thousands of entries needed when the last of them is gone.
+pub(crate) fn give_back<T>(entries: &mut Slab<T>) {
+    const KEPT: usize = 1024;
+    if entries.is_empty() && entries.capacity() > KEPT {
+        *entries = Slab::new();
     }
 }
 

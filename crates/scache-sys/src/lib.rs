@@ -7,6 +7,7 @@ pub mod closer;
 pub mod descriptors;
 pub mod generation;
 pub mod local_time;
+pub mod memory;
 pub mod passing;
 pub mod places;
 pub mod privileges;

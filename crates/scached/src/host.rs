@@ -208,6 +208,10 @@ impl scache_engine::Host for Host {
         }
     }
 
+    fn much_was_freed(&mut self) {
+        scache_sys::memory::trim();
+    }
+
     fn is_alive(&mut self, now: Instant) {
         scache_sys::watchdog::pat();
         if let Some(manager) = &self.manager {

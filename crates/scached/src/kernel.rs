@@ -66,6 +66,7 @@ pub trait Watcher {
 impl<W: Watcher> Linux<W> {
     /// A kernel for an engine that serves `listeners`.
     pub fn new(watcher: W, listeners: &[Listener<Descriptor>]) -> Self {
+        scache_sys::memory::map_large_pieces();
         let names = listeners
             .iter()
             .filter_map(|listener| Name::of_listener(listener.socket.as_fd()))

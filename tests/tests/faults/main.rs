@@ -36,6 +36,7 @@
 //! | 31 | connections that were handed out and are not read | `unread` |
 //! | 36 | connections that end or expire between reply and descriptor | `late` |
 //! | 32 | clients hold every slot | `slots` |
+//! | 33 | half requests of many clients; memory that is not given back | `memory` |
 //!
 //! Nothing here depends on how fast the machine is: what must happen has twenty seconds, and what must not happen
 //! is listened for a while.
@@ -66,6 +67,7 @@ mod limits;
 mod linger;
 mod liveness;
 mod measurements;
+mod memory;
 mod slots;
 mod stalls;
 mod successor;

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
+use scache_proto::limits;
+
 use super::{Engine, PAUSE, Transport};
 use crate::cache::{Pass, Surroundings};
 use crate::client::{self, Client, Next, Turn};
@@ -12,6 +14,9 @@ use crate::{Complaint, Failure, Host, Interest, Kernel, Key, Note, Token};
 
 /// How many are accepted in one go: those who connect and leave again must not keep the others waiting.
 const ACCEPTS_AT_ONCE: usize = 64;
+
+/// Deadlines of clients that are gone are kept until there are so many more than of those that are here.
+const SPARE_DEADLINES: usize = 1024;
 
 /// How many cached connections may make room for clients in one go: when the whole system is out of
 /// descriptors, what is given up here is taken elsewhere.
@@ -159,8 +164,20 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 self.queue_deadline(key);
             }
         }
+        self.limit_memory(now);
         if takes_over {
             self.yield_to(key, now);
+        }
+    }
+
+    /// Drops those that hold the most while all together hold too much, so that who has little to say gets through.
+    fn limit_memory(&mut self, now: Instant) {
+        while self.peers.memory() > limits::SESSIONS_BYTES
+            && let Some(key) = self.peers.largest()
+        {
+            self.host.complain(now, Complaint::Memory);
+            self.cache.client_dropped(now, Complaint::Memory);
+            self.part(key, now);
         }
     }
 
@@ -242,8 +259,16 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     }
 
     fn queue_deadline(&mut self, key: Key) {
-        if let Some(deadline) = self.peers.deadline_to_queue(key) {
-            self.deadlines.push(Reverse((deadline, key)));
+        let Some(deadline) = self.peers.deadline_to_queue(key) else {
+            return;
+        };
+        self.deadlines.push(Reverse((deadline, key)));
+        // Of those who come and go only what is not due yet would stay, for as long as a request may take.
+        if self.deadlines.len() > 2 * self.peers.len() + SPARE_DEADLINES {
+            let peers = &self.peers;
+            self.deadlines
+                .retain(|Reverse((_, key))| peers.contains(*key));
+            self.deadlines.shrink_to(2 * self.peers.len());
         }
     }
 

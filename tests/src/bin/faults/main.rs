@@ -9,6 +9,7 @@ mod closes;
 mod endurance;
 mod exhaustion;
 mod exporter;
+mod memory;
 mod other_user;
 mod planted;
 mod reload;
@@ -68,6 +69,7 @@ const PARTS: &[Part] = &[
     ("takeovers", takeovers::measure),
     ("slots", slots::measure),
     ("askers", askers::measure),
+    ("memory", memory::measure),
 ];
 
 const VARIABLES: &str = "\

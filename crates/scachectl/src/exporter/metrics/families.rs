@@ -232,6 +232,7 @@ pub(super) const FAMILIES: &[Family] = &[
             (&["late"], "clients_dropped_late"),
             (&["too_long"], "clients_dropped_too_long"),
             (&["stray_descriptor"], "clients_dropped_stray_descriptor"),
+            (&["memory"], "clients_dropped_memory"),
             (&["not_reading"], "clients_dropped_not_reading"),
         ],
     ),

@@ -90,6 +90,7 @@ fn no_close_waits_for_what_lies_in_a_socket() {
     });
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn in_stock_a_close_waits_for_what_lies_in_a_socket() {
     let master = Setup::new(&stock()).start();
@@ -100,8 +101,10 @@ fn in_stock_a_close_waits_for_what_lies_in_a_socket() {
     assert!(is_kept_waiting(&witness));
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn no_close_waits_for_a_slow_file_system() {
+    scache_tests::needs_root();
     for way in &WAYS[..2] {
         let master = Setup::new(&ours()).start();
         let witness = client_of(&master);
@@ -117,8 +120,10 @@ fn no_close_waits_for_a_slow_file_system() {
     }
 }
 
+#[cfg(feature = "system")]
 #[test]
 fn a_user_who_is_refused_cannot_make_the_daemon_wait() {
+    scache_tests::needs_root();
     const ALLOWED: &str = "60001";
     let daemon = Scached::for_all_users(&["--mode", "0666", "--allow-user", ALLOWED]);
     let witness = greeted(Client::connect(daemon.path()).expect("connect"));

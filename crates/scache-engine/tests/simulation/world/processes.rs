@@ -140,7 +140,11 @@ impl World {
             }
             let watched = &self.processes[process].watched;
             if self.random.u8(..) < 4 && !watched.is_empty() {
-                ready.push(watched[self.random.usize(..watched.len())]);
+                let made_up = watched[self.random.usize(..watched.len())];
+                // One wait tells of a descriptor once.
+                if !ready.contains(&made_up) {
+                    ready.push(made_up);
+                }
             }
         }
         for fd in ready {

@@ -122,7 +122,7 @@ impl<D> Succession<D> {
             Err(Failure::WouldBlock) if self.socket.is_some() => Progress::Pending,
             // That is nothing that the successor could change: it is given time until others have read.
             Err(Failure::TooManyInFlight) => {
-                self.give_up_at = self.end_by.min(pass.now + PATIENCE);
+                self.give_up_at = self.end_by.min(pass.now + self.patience);
                 self.retry_at = pass.now.checked_add(PAUSE);
                 Progress::Pending
             }

@@ -102,7 +102,10 @@ impl Oracle {
                 self.current = Some(fd);
             }
             self.limit_unread(fd);
-            self.peer(fd).session.seen(now, has_unread);
+            let peer = self.peer(fd);
+            peer.session.seen(now, has_unread);
+            // What waited may come to nothing that is seen here: then it becomes idle now.
+            peer.leisure.is_uncertain = true;
         } else {
             self.readers.look_at = Some(now + LOOKS);
             if !has_unread {

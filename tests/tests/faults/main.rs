@@ -34,9 +34,11 @@
 //! | 29 | descriptors left to a child | `descriptors` |
 //! | 30 | closes that wait for something else | `closes` |
 //! | 31 | connections that were handed out and are not read | `unread` |
-//! | 36 | connections that end or expire between reply and descriptor | `late` |
 //! | 32 | clients hold every slot | `slots` |
 //! | 33 | half requests of many clients; memory that is not given back | `memory` |
+//! | 34 | sockets that another user planted | `trust` of `scachectl`, `places` of `standalone` |
+//! | 35 | two daemons at one path | `races` and `takeover` of `standalone` |
+//! | 36 | connections that end or expire between reply and descriptor | `late` |
 //!
 //! Nothing here depends on how fast the machine is: what must happen has twenty seconds, and what must not happen
 //! is listened for a while.

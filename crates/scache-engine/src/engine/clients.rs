@@ -205,6 +205,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             if !self.settings.allows(user) {
                 self.host.complain(now, Complaint::NotAllowed);
                 self.cache.stats_mut().clients_refused_user += 1;
+                self.shut(&socket);
                 return;
             }
         }

@@ -102,7 +102,7 @@ impl Oracle {
                 });
                 if !may {
                     self.expected.push(Complaint::NotAllowed);
-                    self.doomed.push(fd);
+                    self.is_shut(fd);
                     return;
                 }
                 if !self.waits(fd, user) {

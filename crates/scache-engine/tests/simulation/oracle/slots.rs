@@ -193,7 +193,7 @@ impl Oracle {
         }
     }
 
-    fn is_shut(&mut self, fd: Fd) {
+    pub(super) fn is_shut(&mut self, fd: Fd) {
         self.doomed.push(fd);
         self.drains = Some(Draining::new(fd));
     }

@@ -17,6 +17,7 @@ mod report;
 mod slots;
 mod stalled;
 mod takeovers;
+mod unread;
 
 use std::process::ExitCode;
 
@@ -67,6 +68,7 @@ const PARTS: &[Part] = &[
     ("exporter", exporter::measure),
     ("planted", planted::measure),
     ("takeovers", takeovers::measure),
+    ("unread", unread::measure),
     ("slots", slots::measure),
     ("askers", askers::measure),
     ("memory", memory::measure),

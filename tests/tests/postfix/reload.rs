@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use scache_tests::fake_master::{Program, ours, stock};
-use scache_tests::instance::{Instance, Setup};
+use scache_tests::instance::{Instance, Process, Setup};
 use scache_tests::maillog::Maillog;
 
 use crate::goodbye::{assert_polite, stop};
@@ -148,6 +148,10 @@ fn reload_and_settle(sender: &Instance) {
         let known = sender.scache();
         let processes = sender.processes();
         let mut scaches = processes.iter().filter(|process| process.name == "scache");
-        (old.is_none() || known != old) && scaches.all(|process| Some(process.number) == known)
+        // The new one has a process beside it that closes for it.
+        let is_new = |process: &Process| {
+            known.is_some_and(|known| [process.number, process.parent].contains(&known))
+        };
+        (old.is_none() || known != old) && scaches.all(is_new)
     });
 }

@@ -205,6 +205,10 @@ impl Closer {
             if alive && (serves || self.ending.len() >= PROCESSES) {
                 return;
             }
+            if alive {
+                // While it holds the other end of its socket the number is its own. It may end at this moment.
+                let _ = kill_process(helper.process(), Signal::KILL);
+            }
         }
         self.give_up_helper();
         if self.ending.len() < PROCESSES {
@@ -214,8 +218,6 @@ impl Closer {
 
     fn give_up_helper(&mut self) {
         if let Some(helper) = self.helper.take() {
-            // It may be gone already.
-            let _ = kill_process(helper.process(), Signal::KILL);
             self.ending.push(helper.process());
         }
     }

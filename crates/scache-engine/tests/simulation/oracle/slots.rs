@@ -261,8 +261,10 @@ impl Oracle {
         if self.waiting.is_empty() || self.end.is_some() {
             return None;
         }
-        // One of which it is not known when it became idle may be the first, and may be left in peace.
-        if self.peers.values().any(|peer| peer.leisure.is_uncertain) {
+        // One of which it is not known when it became idle may be the first, and may be left in peace. One that speaks and
+        // cannot be read counts as idle anew after each attempt.
+        let is_unknown = |peer: &Peer| peer.leisure.is_uncertain || peer.leisure.speaks;
+        if self.peers.values().any(is_unknown) {
             return None;
         }
         let idle = self.peers.values().filter(|peer| peer.has_leisure());

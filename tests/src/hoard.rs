@@ -7,7 +7,43 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 
 use crate::exchange::{ask, find_endp, greeted, save_endp, status};
+use crate::scached::Scached;
 use crate::wire::{Client, Connection, DEADLINE, Heard, list, ready};
+
+/// User of the daemon, by number, whom no other test needs: man, on every Debian. Root may have any number in flight.
+const USER: u32 = 6;
+
+/// Descriptors that the daemon may have open, and its user in flight.
+pub const DESCRIPTORS: u64 = 1024;
+
+const OPTIONS: [&str; 8] = [
+    "--mode",
+    "0666",
+    "--allow-user",
+    "root",
+    "--ttl-limit",
+    "1h",
+    "--request-timeout",
+    "3s",
+];
+
+/// Starts a daemon of an ordinary user, which hoarders can bring to the limit of descriptors in flight.
+///
+/// # Panics
+/// When it does not listen.
+#[must_use]
+pub fn daemon() -> Scached {
+    Scached::of_user(USER, DESCRIPTORS, &OPTIONS)
+}
+
+/// Starts another one that takes over from it.
+///
+/// # Panics
+/// When it does not listen.
+#[must_use]
+pub fn successor(old: &Scached) -> Scached {
+    old.beside(USER, DESCRIPTORS, &[&OPTIONS[..], &["--takeover"]].concat())
+}
 
 /// A client that has taken connections and reads nothing.
 #[derive(Debug)]

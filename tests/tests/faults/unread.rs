@@ -5,35 +5,14 @@
 use std::time::Instant;
 
 use scache_tests::exchange::{ask, find_endp, found_endp, greeted, miss, no_endp, saved, take};
-use scache_tests::hoard::{Hoarder, inline};
+use scache_tests::hoard::{DESCRIPTORS, Hoarder, daemon, inline, successor};
 use scache_tests::scached::Scached;
 use scache_tests::wire::{Client, Connection, DEADLINE, Heard, dummy};
 
 use crate::common::{becomes_true, is_served};
 
-/// A user whom no other test needs, by number: man, on every Debian.
-const USER: u32 = 6;
-
-/// What the daemon may have open, and its user in flight.
-const DESCRIPTORS: u64 = 1024;
-
 /// Promised in docs/PROTOCOL.md.
 const UNREAD: usize = 16;
-
-const OPTIONS: [&str; 8] = [
-    "--mode",
-    "0666",
-    "--allow-user",
-    "root",
-    "--ttl-limit",
-    "1h",
-    "--request-timeout",
-    "3s",
-];
-
-fn daemon() -> Scached {
-    Scached::of_user(USER, DESCRIPTORS, &OPTIONS)
-}
 
 fn client(daemon: &Scached) -> Client {
     greeted(Client::connect(daemon.path()).expect("connect"))
@@ -77,7 +56,7 @@ fn a_takeover_beside_clients_that_do_not_read_loses_nothing() {
         .map(|_| saved(&witness, 600, Connection::new(), "kept"))
         .collect();
     let hoarders = hoarders(&old);
-    let new = old.beside(USER, DESCRIPTORS, &[&OPTIONS[..], &["--takeover"]].concat());
+    let new = successor(&old);
     becomes_true("the old daemon ends", || {
         old.child().try_wait().expect("wait").is_some()
     });

@@ -3,18 +3,12 @@
 use std::time::{Duration, Instant};
 
 use scache_tests::exchange::{greeted, saved, try_find, try_save};
-use scache_tests::hoard::Hoarder;
+use scache_tests::hoard::{self, DESCRIPTORS, Hoarder};
 use scache_tests::scached::Scached;
 use scache_tests::wire::{Client, Connection};
 
 use crate::Counts;
 use crate::report::{Report, Times};
-
-/// A user that owns nothing else: man, on every Debian. Root may have any number in flight.
-const USER: u32 = 6;
-
-/// What the daemon may have open.
-const DESCRIPTORS: u64 = 1024;
 
 /// Clients that do not read, and what each asks for.
 const HOARDERS: usize = 8;
@@ -29,24 +23,13 @@ const KEPT: usize = 50;
 /// An answer after so long comes from a client's time limit.
 const PROMPT: Duration = Duration::from_secs(2);
 
-const OPTIONS: [&str; 8] = [
-    "--mode",
-    "0666",
-    "--allow-user",
-    "root",
-    "--ttl-limit",
-    "1h",
-    "--request-timeout",
-    "3s",
-];
-
 /// Stock knows no inline descriptors, and waits for each client to take the one that it is given.
 pub fn measure(_counts: &Counts, report: &mut Report) {
     report.part(&format!(
         "{HOARDERS} clients ask for {HOARDED} connections each and read none; the daemon may have {DESCRIPTORS} \
          descriptors"
     ));
-    let mut daemon = Scached::of_user(USER, DESCRIPTORS, &OPTIONS);
+    let mut daemon = hoard::daemon();
     let connect = |daemon: &Scached| greeted(Client::connect(daemon.path()).expect("connect"));
     let witness = connect(&daemon);
     let kept: Vec<_> = (0..KEPT)
@@ -81,7 +64,7 @@ pub fn measure(_counts: &Counts, report: &mut Report) {
         "who reads finds what was saved, at once",
         found == PAIRS && slowest < PROMPT,
     );
-    let successor = daemon.beside(USER, DESCRIPTORS, &[&OPTIONS[..], &["--takeover"]].concat());
+    let successor = hoard::successor(&daemon);
     let ended = daemon.child().wait().expect("it ends");
     let witness = connect(&successor);
     let survived = kept

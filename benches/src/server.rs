@@ -78,7 +78,7 @@ impl Contender {
         }
     }
 
-    /// The same with another build of the program.
+    /// Returns this contender with another build of the program.
     pub(crate) fn built_as(self, program: &Path) -> Self {
         Self {
             program: program.to_owned().into(),

@@ -26,12 +26,10 @@ use rustix::net::sockopt::{set_socket_linger, socket_domain, socket_linger, sock
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
+use crate::passing::BATCH;
 use helper::Helper;
 
 mod helper;
-
-/// Descriptors that one message carries to the helper.
-const BATCH: usize = 64;
 
 /// A longer queue than this is not waited for: the helper is replaced.
 const QUEUE: usize = 256;
@@ -46,7 +44,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PROCESSES: usize = 8;
 
 thread_local! {
-    /// What was dropped on this thread and is not closed; `None` where no closer runs.
+    /// Descriptors that were dropped on this thread and are not closed; `None` where no closer runs.
     static QUEUED: RefCell<Option<Queued>> = const { RefCell::new(None) };
 }
 
@@ -92,7 +90,7 @@ pub(crate) fn close(descriptor: OwnedFd, kind: Kind) {
     }
 }
 
-/// What is known of a descriptor, and so of its close.
+/// Kind of a descriptor, which tells whether its close may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Nothing: the kernel is asked when it is closed.

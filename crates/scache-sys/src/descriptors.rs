@@ -23,7 +23,7 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
-    /// What is known of it.
+    /// Returns the kind of this descriptor, as far as it is known.
     pub fn kind(&self) -> Kind {
         Kind::ALL[usize::from(self.kind.load(Ordering::Relaxed))]
     }

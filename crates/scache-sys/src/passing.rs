@@ -159,7 +159,10 @@ pub fn send(
     Ok(sent?)
 }
 
-/// Sends bytes, the first of them with all of these descriptors, 64 at most, without waiting.
+/// The most descriptors that [`send_all`] sends with one message.
+pub(crate) const BATCH: usize = 64;
+
+/// Sends bytes, the first of them with all of these descriptors, [`BATCH`] at most, without waiting.
 ///
 /// # Errors
 /// What sendmsg(2) returns, but never `EINTR`; `EINVAL` for too many descriptors.
@@ -168,7 +171,7 @@ pub(crate) fn send_all(
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(Errno::INVAL.into());

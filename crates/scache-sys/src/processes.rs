@@ -77,13 +77,14 @@ pub(crate) fn with_interruptions(work: impl FnOnce()) {
 pub(crate) fn close_in_child(numbers: &[RawFd]) -> io::Result<Pid> {
     extern "C" fn close_all(numbers: *mut c_void) -> c_int {
         ignore_signals();
-        interrupt_every(1000);
         // SAFETY: the pointer is to the slice below, which this process has a copy of.
         let numbers = unsafe { *numbers.cast::<&[RawFd]>() };
-        for number in numbers {
-            // SAFETY: the caller gave the number away.
-            unsafe { libc::close(*number) };
-        }
+        with_interruptions(|| {
+            for number in numbers {
+                // SAFETY: the caller gave the number away.
+                unsafe { libc::close(*number) };
+            }
+        });
         0
     }
     const STACK_BYTES: usize = 64 * 1024;

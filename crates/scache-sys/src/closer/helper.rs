@@ -16,8 +16,7 @@ use rustix::net::{
 };
 use rustix::process::Pid;
 
-use super::BATCH;
-use crate::passing::{self, Wait};
+use crate::passing::{self, BATCH, Wait};
 use crate::processes::{self, Side};
 
 /// Batches that the helper may have without having said that they are closed.
@@ -114,7 +113,7 @@ impl Helper {
     }
 }
 
-/// What the helper does until the other end of its socket is closed.
+/// Runs the helper until the other end of its socket is closed.
 fn serve(socket: OwnedFd) -> ! {
     processes::stand_alone(c"scache-closer", socket.as_fd());
     let mut held = Vec::new();

@@ -442,7 +442,9 @@ impl<D, T: HandOut> Session<D, T> {
                 });
                 self.out.buffer().push(0);
                 self.state = State::Sending;
-                None
+                // Seen now, and not only by the next call: `None` has to stay true until something happens.
+                let strays = self.attached.stray(self.framer.consumed());
+                strays.then(|| self.broken(Fault::StrayDescriptor))
             }
             Ok(true) => {
                 self.end_request();

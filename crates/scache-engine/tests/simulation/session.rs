@@ -260,11 +260,7 @@ impl Session {
         if self.broken {
             return Step::Stuck;
         }
-        if self
-            .attached
-            .front()
-            .is_some_and(|(_, end, _)| *end <= self.done)
-        {
+        if self.has_stray() {
             return self.break_off(Fault::StrayDescriptor);
         }
         match std::mem::take(&mut self.state) {
@@ -281,6 +277,9 @@ impl Session {
                         self.riders.push_back((self.out.len(), entry));
                         self.out.push(0);
                         self.state = State::Sending;
+                        if self.has_stray() {
+                            return self.break_off(Fault::StrayDescriptor);
+                        }
                         self.await_reader()
                     } else {
                         self.end_request();
@@ -442,6 +441,12 @@ impl Session {
         let front = self.attached.front();
         let with_it = front.is_some_and(|(first, end, _)| (*first..*end).contains(&self.done));
         self.inline && !self.input.is_empty() && with_it
+    }
+
+    /// Whether a descriptor came with bytes that are all dealt with.
+    fn has_stray(&self) -> bool {
+        let front = self.attached.front();
+        front.is_some_and(|(_, end, _)| *end <= self.done)
     }
 
     fn break_off(&mut self, fault: Fault) -> Step {

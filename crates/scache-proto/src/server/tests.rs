@@ -192,6 +192,22 @@ fn a_descriptor_where_none_belongs_ends_the_session() {
 }
 
 #[test]
+fn a_descriptor_with_the_dummy_of_a_find_ends_the_session_before_anything_is_sent() {
+    let mut server = server();
+    server.cached = Some(7);
+    server.bytes(FIND);
+    server
+        .session
+        .handle_input(server.now, DUMMY, Descriptors::One(8));
+    assert!(matches!(
+        server.session.poll_event(),
+        Some(Event::Broken(Fault::StrayDescriptor))
+    ));
+    let unfinished = server.session.close().next();
+    assert!(matches!(unfinished, Some(Unfinished::Unsent(7))));
+}
+
+#[test]
 fn a_descriptor_in_the_middle_of_a_list_is_not_kept_until_its_end() {
     for before in [&b""[..], FIND] {
         let mut server = server();

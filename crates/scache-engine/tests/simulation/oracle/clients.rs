@@ -35,6 +35,8 @@ pub struct Peer {
     pub is_owed: bool,
     /// The same, or it has to read first: it depends on answers that were not seen.
     may_be_behind: bool,
+    /// It had to read first, and was seen to have read before its turn came.
+    pub may_go_on: bool,
     /// Everything that it said was read.
     pub ended: bool,
     pub leisure: Leisure,
@@ -81,7 +83,7 @@ impl Peer {
 
     /// Whether more may be done for it without reading more from it.
     fn may_go_on_unread(&self) -> bool {
-        self.may_be_owed() || self.session.is_held_up()
+        self.may_be_owed() || self.may_go_on || self.session.is_held_up()
     }
 
     pub fn is_answered(&self) -> bool {
@@ -133,6 +135,7 @@ impl Oracle {
             carried: 0,
             looks: 0,
             may_be_behind: false,
+            may_go_on: false,
             is_owed: false,
             ended: false,
             leisure: Leisure::new(self.now, is_privileged),
@@ -156,6 +159,7 @@ impl Oracle {
             self.limit_unread(fd);
         }
         let peer = self.peers.get_mut(&fd).unwrap();
+        peer.may_go_on = false;
         assert!(!peer.must_go, "it is read from though it has to go");
         if peer.may_be_owed() {
             assert!(
@@ -430,6 +434,7 @@ impl Oracle {
         let now = self.now;
         self.current = Some(fd);
         self.limit_unread(fd);
+        self.peer(fd).may_go_on = false;
         if !std::mem::take(&mut self.peer(fd).session.looked_at) {
             self.nothing_is_left_undone(fd);
         }
@@ -538,9 +543,13 @@ impl Oracle {
             }
             _ => None,
         });
-        if next != self.current && next.is_some_and(|fd| self.peers[&fd].may_go_on_unread()) {
+        if let Some(next) = next
+            && self.current != Some(next)
+            && self.peers[&next].may_go_on_unread()
+        {
             self.finish_turn();
-            self.current = next;
+            self.peer(next).may_go_on = false;
+            self.current = Some(next);
         }
     }
 
@@ -555,7 +564,7 @@ impl Oracle {
 
     pub(super) fn nothing_is_left_undone(&mut self, fd: Fd) {
         let peer = self.peer(fd);
-        let waits = peer.carried >= EVENTS || peer.session.is_uncertain();
+        let waits = peer.carried >= EVENTS || peer.session.is_uncertain() || peer.may_go_on;
         if peer.must_go || peer.session.broken || waits {
             return;
         }

@@ -94,7 +94,9 @@ impl Oracle {
         }
         if self.readers.counting.remove(&fd) {
             if !has_unread {
-                self.peer(fd).session.seen(now, false);
+                let peer = self.peer(fd);
+                peer.may_go_on |= peer.session.is_held_up();
+                peer.session.seen(now, false);
             }
         } else if self.peers.contains_key(&fd) {
             if self.current != Some(fd) {

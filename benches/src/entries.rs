@@ -4,7 +4,7 @@
 //! with few entries, is what ours with many is measured against.
 
 use crate::Scale;
-use crate::load::{Client, FarEnds, Names, bind, fill, pace};
+use crate::load::{Client, Connection, FarEnds, Names, bind, fill, pace};
 use crate::near_empty::Paces;
 use crate::report::{Goal, Report, Row, Series};
 use crate::samples::Samples;
@@ -61,6 +61,7 @@ impl Filled {
         pace(
             &self.server,
             &mut self.client,
+            &Connection::unix(),
             &Names::numbered(OTHERS),
             cycles,
         )

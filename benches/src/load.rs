@@ -4,6 +4,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -230,16 +231,48 @@ impl Pace {
     }
 }
 
+/// A connection to be cached.
+pub(crate) struct Connection {
+    near: OwnedFd,
+    _far: OwnedFd,
+}
+
+impl Connection {
+    pub(crate) fn unix() -> Self {
+        let (near, far) = UnixStream::pair().expect("a pair of sockets");
+        Self {
+            near: near.into(),
+            _far: far.into(),
+        }
+    }
+
+    pub(crate) fn tcp() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("its address");
+        let near = TcpStream::connect(address).expect("a connection");
+        let (far, _) = listener.accept().expect("its other end");
+        Self {
+            near: near.into(),
+            _far: far.into(),
+        }
+    }
+}
+
 /// Runs cycles, one after the other, with a connection that is saved and found again in each.
-pub(crate) fn pace(server: &Server, client: &mut Client, names: &Names, cycles: usize) -> Pace {
-    let (connection, _far) = UnixStream::pair().expect("a pair of sockets");
+pub(crate) fn pace(
+    server: &Server,
+    client: &mut Client,
+    connection: &Connection,
+    names: &Names,
+    cycles: usize,
+) -> Pace {
     let requests = names.cycle(server.protocol);
     let mut latencies = Vec::with_capacity(cycles * requests.len());
     let (before, began) = (server.processor_time(), Instant::now());
     for _ in 0..cycles {
         for request in &requests {
             let asked = Instant::now();
-            let outcome = client.ask(request, Some(connection.as_fd()));
+            let outcome = client.ask(request, Some(connection.near.as_fd()));
             latencies.push(asked.elapsed());
             check(request, &outcome);
         }

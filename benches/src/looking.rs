@@ -19,7 +19,7 @@ use scache_tests::instance::{self, Instance};
 use scache_tests::tmux::Tmux;
 
 use crate::Scale;
-use crate::load::{Client, FarEnds, Names, bind, fill, pace};
+use crate::load::{Client, Connection, FarEnds, Names, bind, fill, pace};
 use crate::report::{Goal, Report, Row};
 use crate::samples::Samples;
 use crate::server::{Contender, on_all_processors, started_on_all_processors};
@@ -44,7 +44,16 @@ fn watched_by_others(scale: &Scale, report: &mut Report) {
     let mut alone = Samples::default();
     let mut watched = Samples::default();
     let mut one_pace = |samples: &mut Samples| {
-        samples.push(pace(&server, &mut client, &names, scale.watched_cycles).processor);
+        samples.push(
+            pace(
+                &server,
+                &mut client,
+                &Connection::unix(),
+                &names,
+                scale.watched_cycles,
+            )
+            .processor,
+        );
     };
     for _ in 0..scale.rounds {
         one_pace(&mut alone);
@@ -149,7 +158,16 @@ fn listed(scale: &Scale, report: &mut Report) {
     );
     let names = Names::numbered(there.bindings);
     let mut one_pace = |samples: &mut Samples| {
-        samples.push(pace(&server, &mut client, &names, scale.cycles / 10).nearly_all);
+        samples.push(
+            pace(
+                &server,
+                &mut client,
+                &Connection::unix(),
+                &names,
+                scale.cycles / 10,
+            )
+            .nearly_all,
+        );
     };
     let mut alone = Samples::default();
     let mut beside = Samples::default();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::Scale;
-use crate::load::{Client, Names, Pace, pace};
+use crate::load::{Client, Connection, Names, Pace, pace};
 use crate::report::{Goal, Report, Row};
 use crate::samples::Samples;
 use crate::server::Contender;
@@ -45,19 +45,25 @@ pub(crate) fn compare(before: &Path, scale: &Scale, report: &mut Report) {
         ("inline descriptors, unwatched", Contender::inline()),
     ];
     for (what, contender) in ours {
-        let before = contender.clone().built_as(before);
-        let [before, now] = paces([before, contender], scale);
-        report.add(Row::micros(
-            &format!("{what}, now / before"),
-            &now.processor,
-            &before.processor,
-            None,
-        ));
+        for (kind, connection) in [("TCP", Connection::tcp()), ("UNIX", Connection::unix())] {
+            let before = contender.clone().built_as(before);
+            let [before, now] = paces([before, contender.clone()], &connection, scale);
+            report.add(Row::micros(
+                &format!("{what}, {kind}, now / before"),
+                &now.processor,
+                &before.processor,
+                None,
+            ));
+        }
     }
 }
 
 /// Measures contenders in turn, round by round.
-fn paces<const N: usize>(contenders: [Contender; N], scale: &Scale) -> [Paces; N] {
+fn paces<const N: usize>(
+    contenders: [Contender; N],
+    connection: &Connection,
+    scale: &Scale,
+) -> [Paces; N] {
     let mut all = contenders
         .each_ref()
         .map(|contender| Paces::new(contender.name));
@@ -66,15 +72,15 @@ fn paces<const N: usize>(contenders: [Contender; N], scale: &Scale) -> [Paces; N
             let server = contender.start();
             let mut client = Client::connect(&server);
             let names = Names::numbered(0);
-            pace(&server, &mut client, &names, scale.cycles / 10);
-            paces.push(pace(&server, &mut client, &names, scale.cycles));
+            pace(&server, &mut client, connection, &names, scale.cycles / 10);
+            paces.push(pace(&server, &mut client, connection, &names, scale.cycles));
         }
     }
     all
 }
 
 pub(crate) fn run(scale: &Scale, report: &mut Report) {
-    let all = paces(Contender::all(), scale);
+    let all = paces(Contender::all(), &Connection::unix(), scale);
     let [stock, ours, unwatched, floor, inline, inline_floor] = &all;
     let compared = [
         (

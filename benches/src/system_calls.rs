@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Scale;
-use crate::load::{Client, Names, pace};
+use crate::load::{Client, Connection, Names, pace};
 use crate::report::Report;
 use crate::server::{Contender, Server};
 
@@ -46,7 +46,7 @@ pub(crate) fn run(scale: &Scale, report: &mut Report) {
 fn count(server: &Server, cycles: usize) -> Option<BTreeMap<String, f64>> {
     let mut client = Client::connect(server);
     let names = Names::numbered(0);
-    pace(server, &mut client, &names, cycles);
+    pace(server, &mut client, &Connection::unix(), &names, cycles);
     let output = server.master.directory().join("strace");
     let mut strace = Command::new("strace")
         .args(["-c", "-p", &server.master.pid().to_string(), "-o"])
@@ -55,7 +55,7 @@ fn count(server: &Server, cycles: usize) -> Option<BTreeMap<String, f64>> {
         .spawn()
         .ok()?;
     wait_until_traced(server, &mut strace)?;
-    pace(server, &mut client, &names, cycles);
+    pace(server, &mut client, &Connection::unix(), &names, cycles);
     // Interrupted it lets go of the process and writes its table.
     let number = Pid::from_raw(strace.id().try_into().ok()?)?;
     kill_process(number, Signal::INT).ok()?;

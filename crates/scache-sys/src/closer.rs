@@ -7,7 +7,7 @@
 //!
 //! While a [`Closer`] exists, a [`Descriptor`](crate::descriptors::Descriptor) that is dropped on its thread is closed
 //! there only if that cannot wait: an internet socket without SO_LINGER, a UNIX stream socket with an empty receive
-//! queue. Everything else is closed by another process:
+//! queue or that was read to its end. Everything else is closed by another process:
 //!
 //! - Sockets are sent to a helper process in batches. This process closes its copies, which cannot wait while the
 //!   batch is on its way, and then tells the helper to close the last ones.
@@ -78,6 +78,7 @@ pub(crate) fn close(descriptor: OwnedFd, kind: Kind) {
         };
         match kind {
             Kind::File => queued.files.push(descriptor),
+            Kind::UnixStreamAtEnd => {}
             Kind::Internet if socket_linger(&descriptor) == Ok(None) => {}
             Kind::UnixStream if ioctl_fionread(&descriptor) == Ok(0) => {}
             _ => queued.sockets.push(descriptor),
@@ -99,6 +100,8 @@ pub enum Kind {
     Internet,
     /// A UNIX stream socket, whose close waits only for what lies in its receive queue.
     UnixStream,
+    /// A UNIX stream socket that was read to its end: nothing can come into its queue again, so its close does not wait.
+    UnixStreamAtEnd,
     /// A socket of another kind.
     OtherSocket,
     /// No socket.
@@ -107,10 +110,11 @@ pub enum Kind {
 
 impl Kind {
     /// In the order of their numbers.
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Unknown,
         Self::Internet,
         Self::UnixStream,
+        Self::UnixStreamAtEnd,
         Self::OtherSocket,
         Self::File,
     ];

@@ -86,7 +86,7 @@ pub fn receive(
 pub fn peek(socket: &Descriptor, buffer: &mut [u8]) -> io::Result<usize> {
     let asks_poll_only = match socket.kind() {
         Kind::File => return Err(Errno::NOTSOCK.into()),
-        Kind::Internet | Kind::UnixStream => true,
+        Kind::Internet | Kind::UnixStream | Kind::UnixStreamAtEnd => true,
         Kind::OtherSocket | Kind::Unknown => false,
     };
     if !asks_poll_only {

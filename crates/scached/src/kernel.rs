@@ -149,7 +149,10 @@ impl<W: Watcher> Kernel for Linux<W> {
             match accept_with(listener, SocketFlags::CLOEXEC) {
                 Ok(socket) => {
                     let socket = Descriptor::from(socket);
-                    socket.set_kind(Kind::of(&socket));
+                    if listener.kind() == Kind::Unknown {
+                        listener.set_kind(Kind::of(listener));
+                    }
+                    socket.set_kind(listener.kind());
                     return Ok(socket);
                 }
                 // The client was faster in leaving than this process in coming.
@@ -176,6 +179,9 @@ impl<W: Watcher> Kernel for Linux<W> {
         }
         let received = passing::receive(from.as_fd(), buffer, Wait::Never);
         self.exhausted |= matches!(received, Ok((_, Descriptors::Truncated)));
+        if matches!(received, Ok((0, _))) && from.kind() == Kind::UnixStream {
+            from.set_kind(Kind::UnixStreamAtEnd);
+        }
         received.map_err(failure)
     }
 
@@ -290,5 +296,34 @@ fn failure(error: io::Error) -> Failure {
             Failure::Unsupported
         }
         _ => Failure::Lost,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    #[test]
+    fn a_client_is_known_to_have_nothing_in_its_queue_when_it_was_read_to_its_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = OwnedFd::from(UnixListener::bind(&path).unwrap());
+        let listener = super::listener(listener, Transport::Unix).unwrap().socket;
+        let mut kernel = Linux::new(Epoll::new().unwrap(), &[]);
+        let mut client = UnixStream::connect(&path).unwrap();
+        let socket = kernel.accept(&listener).unwrap();
+        assert_eq!(socket.kind(), Kind::UnixStream);
+        let mut buffer = [0; 16];
+        client.write_all(b"x").unwrap();
+        assert!(matches!(kernel.receive(&socket, &mut buffer), Ok((1, _))));
+        assert!(kernel.receive(&socket, &mut buffer).is_err());
+        assert_eq!(socket.kind(), Kind::UnixStream);
+        drop(client);
+        assert!(matches!(kernel.receive(&socket, &mut buffer), Ok((0, _))));
+        assert_eq!(socket.kind(), Kind::UnixStreamAtEnd);
     }
 }

@@ -368,11 +368,11 @@ impl<D> Client<D> {
         &mut self,
         turn: &mut Turn<'_, '_, K, H>,
     ) -> Result<(), Failure> {
-        while let Some(handed_out) = self.session.next_hand_out()
-            && let Some(reason) = turn
-                .cache
-                .look_again(turn.pass.kernel, turn.pass.now, handed_out)
-        {
+        while let Some(handed_out) = self.session.next_hand_out() {
+            let (kernel, now) = (&mut *turn.pass.kernel, turn.pass.now);
+            let Some(reason) = turn.cache.look_again(kernel, now, handed_out) else {
+                break;
+            };
             if let Some(handed_out) = self.session.withdraw_next() {
                 turn.cache.give_up(turn.pass, handed_out, reason);
             } else if let Some(handed_out) = self.session.next_hand_out() {

@@ -394,7 +394,7 @@ mod tests {
             })
             .collect();
         let raw = |name: &[u8]| {
-            let number: usize = str::from_utf8(name).unwrap()[1..].parse().unwrap();
+            let number: usize = std::str::from_utf8(name).unwrap()[1..].parse().unwrap();
             Some(chain[number].as_bytes())
         };
         let deepest = format!("$n{}", EXPANSION_DEPTH - 1);
@@ -424,7 +424,7 @@ mod tests {
         let values: Vec<String> = (1..=64).map(|n| format!("$v{n}$v{n}")).collect();
         for end in ["", "x"] {
             let raw = |name: &[u8]| {
-                let number: usize = str::from_utf8(name).unwrap()[1..].parse().unwrap();
+                let number: usize = std::str::from_utf8(name).unwrap()[1..].parse().unwrap();
                 Some(values.get(number).map_or(end, String::as_str).as_bytes())
             };
             assert_eq!(expand(b"$v0", &raw), Err(ExpansionError::TooLong));

@@ -65,9 +65,8 @@ impl MainCf {
                 continue;
             }
             let (name, value) = line.split()?;
-            if let Some(earlier) = this.values.insert(name.to_vec(), value.to_vec())
-                && earlier != value
-            {
+            let earlier = this.values.insert(name.to_vec(), value.to_vec());
+            if let Some(earlier) = earlier.filter(|earlier| earlier != value) {
                 this.warnings.push(line.overriding(name, &earlier));
             }
         }
@@ -120,10 +119,9 @@ impl MainCf {
                 error,
             }
         })?;
-        if value.is_empty()
-            && let Some(known) = parameters::find(name.as_bytes())
-            && !known.may_be_empty
-        {
+        let needs_value =
+            || parameters::find(name.as_bytes()).is_some_and(|parameter| !parameter.may_be_empty);
+        if value.is_empty() && needs_value() {
             return Err(ParameterError::Empty {
                 name: name.to_owned(),
                 value: shown(raw),

@@ -311,7 +311,7 @@ pub(crate) fn number(digits: &[u8]) -> Option<u64> {
     if !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    str::from_utf8(digits).ok()?.parse().ok()
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn expect<'a>(rest: &mut List<'a>, wanted: &[u8]) -> Option<&'a [u8]> {

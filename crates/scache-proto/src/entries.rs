@@ -169,7 +169,7 @@ macro_rules! entry {
             }
 
             fn set(&mut self, name: &[u8], value: &[u8]) {
-                match str::from_utf8(name) {
+                match std::str::from_utf8(name) {
                     $(Ok($name) => self.$field = Value::read(value),)*
                     _ => {}
                 }

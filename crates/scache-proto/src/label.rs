@@ -131,7 +131,7 @@ impl Ttl {
 
     /// Milliseconds, if they say more than the seconds do.
     pub(crate) fn fraction(self) -> Option<u64> {
-        (!self.milliseconds.is_multiple_of(1000)).then_some(self.milliseconds)
+        (self.milliseconds % 1000 != 0).then_some(self.milliseconds)
     }
 
     /// Reads the decimal digits of the wire.

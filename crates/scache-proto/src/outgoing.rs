@@ -91,10 +91,12 @@ impl<T> Outgoing<T> {
     /// went with the first.
     pub(crate) fn handle_written(&mut self, bytes: usize) -> Option<T> {
         let written = self.written;
-        let gone = self
-            .riding
-            .pop_front_if(|(at, _)| bytes > 0 && *at == written)
-            .map(|(_, descriptor)| descriptor);
+        let rides = self.riding.front().is_some_and(|(at, _)| *at == written);
+        let gone = if rides && bytes > 0 {
+            self.riding.pop_front().map(|(_, descriptor)| descriptor)
+        } else {
+            None
+        };
         self.written += bytes;
         if self.written == self.bytes.len() {
             self.written = 0;

@@ -184,10 +184,10 @@ impl<'a> Request<'a> {
             // Read from the list itself.
             Kind::Find | Kind::Administer(_) => return None,
         };
-        if let Some(ttl) = request.ttl_mut()
-            && let Some((_, digits)) = rest.find(|(name, _)| *name == TTL_MILLISECONDS)
-        {
-            *ttl = ttl.refined(digits);
+        if let Some(ttl) = request.ttl_mut() {
+            if let Some((_, digits)) = rest.find(|(name, _)| *name == TTL_MILLISECONDS) {
+                *ttl = ttl.refined(digits);
+            }
         }
         Some(request)
     }

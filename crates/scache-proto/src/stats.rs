@@ -195,7 +195,7 @@ impl Stats {
             let distribution = Self::DISTRIBUTIONS
                 .iter()
                 .find(|distribution| distribution.name.as_bytes() == name);
-            let Ok(value) = str::from_utf8(value) else {
+            let Ok(value) = std::str::from_utf8(value) else {
                 continue;
             };
             if name == VERSION.as_bytes() {

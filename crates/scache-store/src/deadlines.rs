@@ -30,6 +30,12 @@ impl Deadlines {
         self.heap.first().map(|item| (item.deadline, item.slot))
     }
 
+    /// The one with the soonest deadline, if that is not after `now`.
+    pub(crate) fn overdue(&self, now: u64) -> Option<u32> {
+        let (deadline, slot) = self.soonest()?;
+        (deadline <= now).then_some(slot)
+    }
+
     /// The deadline at a place.
     pub(crate) fn of(&self, place: u32) -> u64 {
         self.heap[place as usize].deadline

@@ -432,9 +432,10 @@ impl<H> Store<H> {
         // The endpoint stays known while its connections go.
         self.endpoints.record_mut(endpoint).bound += 1;
         let mut usable = None;
-        while *looks > 0
-            && let Some(slot) = self.first(endpoint, self.limits.order)
-        {
+        while *looks > 0 {
+            let Some(slot) = self.first(endpoint, self.limits.order) else {
+                break;
+            };
             *looks -= 1;
             self.steps += 1;
             let connection = &self.connections[slot as usize];
@@ -526,9 +527,10 @@ impl<H> Store<H> {
             self.evict_binding(first);
         }
         // The new one is linked but cannot expire yet, so it is not what makes room.
-        while self.bindings.len() > self.limits.bindings.max(1)
-            && let Some((_, soonest)) = self.binding_deadlines.soonest()
-        {
+        while self.bindings.len() > self.limits.bindings.max(1) {
+            let Some((_, soonest)) = self.binding_deadlines.soonest() else {
+                break;
+            };
             self.evict_binding(soonest);
         }
         self.binding_deadlines

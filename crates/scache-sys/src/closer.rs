@@ -84,8 +84,8 @@ pub(crate) fn close(descriptor: OwnedFd, kind: Kind) {
             _ => queued.sockets.push(descriptor),
         }
     });
-    if let Some(descriptor) = descriptor
-        && let Ok(Some(_)) = socket_linger(&descriptor)
+    if let Some(descriptor) =
+        descriptor.filter(|descriptor| matches!(socket_linger(descriptor), Ok(Some(_))))
     {
         let _ = set_socket_linger(&descriptor, None);
     }

@@ -102,10 +102,10 @@ pub fn peek(socket: &Descriptor, buffer: &mut [u8]) -> io::Result<usize> {
     if found.is_empty() {
         return Err(Errno::AGAIN.into());
     }
-    if found.contains(PollFlags::PRI)
-        && let Ok(bytes @ 1..) = receive_copy(socket, buffer, RecvFlags::OOB)
-    {
-        return Ok(bytes);
+    if found.contains(PollFlags::PRI) {
+        if let Ok(bytes @ 1..) = receive_copy(socket, buffer, RecvFlags::OOB) {
+            return Ok(bytes);
+        }
     }
     match receive_copy(socket, buffer, RecvFlags::empty()) {
         Err(Errno::AGAIN) if ioctl_fionread(socket).is_ok_and(|waiting| waiting > 0) => {

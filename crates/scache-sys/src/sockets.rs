@@ -50,7 +50,7 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.path_bytes(), self.0.abstract_name()) {
-            (Some(path), _) => write!(f, "{}", OsStr::from_bytes(path).display()),
+            (Some(path), _) => write!(f, "{}", Path::new(OsStr::from_bytes(path)).display()),
             (None, Some(name)) => write!(f, "@{}", name.escape_ascii()),
             (None, None) => f.write_str("(no name)"),
         }

@@ -78,8 +78,9 @@ extern "C" fn alarm(_signal: libc::c_int) {
     if MISSED.fetch_add(1, Ordering::Relaxed) + 1 < STEPS {
         return;
     }
-    if let Some(words) = LAST_WORDS.get()
-        && let Some(log) = &words.log
+    if let Some((words, log)) = LAST_WORDS
+        .get()
+        .and_then(|words| Some((words, words.log.as_ref()?)))
     {
         // SAFETY: write(2) is async-signal-safe, the descriptor is never closed, the line never freed.
         unsafe {

@@ -8,7 +8,7 @@ fn main() {
     let refused =
         std::thread::scope(|scope| scope.spawn(|| fork().map(|_| ())).join().expect("it ends"));
     assert!(refused.is_err(), "a process with threads was divided");
-    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let (reader, writer) = std::os::unix::net::UnixStream::pair().expect("a pair");
     match fork().expect("one thread only") {
         Side::Child => {
             use std::io::Write;

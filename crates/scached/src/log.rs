@@ -32,6 +32,13 @@ pub enum Severity {
     Fatal,
 }
 
+/// Cuts a text to `bytes` bytes at most, after a whole character.
+fn cut(text: &str, bytes: usize) -> &str {
+    let mut ends = (0..=bytes.min(text.len())).rev();
+    let end = ends.find(|&at| text.is_char_boundary(at));
+    &text[..end.unwrap_or(0)]
+}
+
 /// Of each kind of complaint one is logged so often.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -122,9 +122,10 @@ fn run(options: &Options) -> Result<(), String> {
     }
     engine.put_entries(entries);
     log.screen(&screen);
-    if let Some(manager) = &manager
-        && let Err(error) = manager.say(&[NotifyState::Ready], None)
-    {
+    let told = manager
+        .as_ref()
+        .map_or(Ok(()), |manager| manager.say(&[NotifyState::Ready], None));
+    if let Err(error) = told {
         log.warning(format_args!(
             "the service manager was not told of the start: {error}"
         ));

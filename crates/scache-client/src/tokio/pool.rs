@@ -167,9 +167,10 @@ impl Pool {
             return;
         };
         // It is not there outside of a runtime, nor in one that ends; then the next one closes it.
-        if let Ok(runtime) = Handle::try_current()
-            && !state.set_swept(true)
-        {
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        if !state.set_swept(true) {
             let sweeper = Sweeper(Arc::downgrade(state));
             runtime.spawn(sweeper.run(self.0.settings.idle_limit));
         }

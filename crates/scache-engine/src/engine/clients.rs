@@ -172,9 +172,10 @@ impl<K: Kernel, H: Host> Engine<K, H> {
 
     /// Drops those that hold the most while all together hold too much, so that who has little to say gets through.
     fn limit_memory(&mut self, now: Instant) {
-        while self.peers.memory() > limits::SESSIONS_BYTES
-            && let Some(key) = self.peers.largest()
-        {
+        while self.peers.memory() > limits::SESSIONS_BYTES {
+            let Some(key) = self.peers.largest() else {
+                break;
+            };
             self.host.complain(now, Complaint::Memory);
             self.cache.client_dropped(now, Complaint::Memory);
             self.part(key, now);
@@ -183,9 +184,10 @@ impl<K: Kernel, H: Host> Engine<K, H> {
 
     /// Drops who has not gone on in time.
     pub(super) fn drop_late_peers(&mut self, now: Instant) {
-        while let Some(Reverse((due, key))) = self.deadlines.peek().copied()
-            && due <= now
-        {
+        while let Some(Reverse((due, key))) = self.deadlines.peek().copied() {
+            if due > now {
+                break;
+            }
             self.deadlines.pop();
             self.peers.unqueued(key);
             let deadline = self.peers.find(key).and_then(|peer| peer.deadline());

@@ -110,10 +110,10 @@ impl Client {
 
     /// Wants to know what is cached, over and over, if it is careless.
     pub fn flood_with_looks(&mut self, requests: &mut Requests) {
-        if let Manner::Careless { outbox, .. } = &mut self.manner
-            && outbox.len() < 3
-        {
-            outbox.push_back(requests.many_looks());
+        if let Manner::Careless { outbox, .. } = &mut self.manner {
+            if outbox.len() < 3 {
+                outbox.push_back(requests.many_looks());
+            }
         }
     }
 
@@ -203,7 +203,7 @@ impl Client {
         world: &mut World,
         requests: &mut Requests,
         bytes: &[u8],
-        mut passed: Vec<Socket>,
+        passed: Vec<Socket>,
     ) {
         let Manner::Polite {
             session,
@@ -213,9 +213,10 @@ impl Client {
         } = &mut self.manner
         else {
             let listener = world.listener;
-            self.listeners
-                .extend(passed.extract_if(.., |socket| *socket == listener));
-            requests.connections.owned.extend(passed);
+            let (listeners, connections): (Vec<_>, Vec<_>) =
+                passed.into_iter().partition(|socket| *socket == listener);
+            self.listeners.extend(listeners);
+            requests.connections.owned.extend(connections);
             return;
         };
         let descriptors = match passed[..] {

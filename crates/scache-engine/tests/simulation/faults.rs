@@ -55,9 +55,8 @@ pub struct Faults {
 impl Faults {
     /// How this call fails, if it is to.
     pub fn strike(&mut self, call: Call, random: &mut fastrand::Rng) -> Option<Failure> {
-        if let Some((kind, failure, left)) = &mut self.single
-            && *kind == call
-        {
+        let single = self.single.as_mut();
+        if let Some((_, failure, left)) = single.filter(|(kind, ..)| *kind == call) {
             if *left == 0 {
                 let failure = *failure;
                 self.single = None;

@@ -9,6 +9,13 @@ use scache_store::{Order, Reason, Statistics};
 
 use crate::world::Fd;
 
+/// Removes the entries that `is_meant` names, and returns them in their order.
+pub fn extract(entries: &mut Vec<Entry>, is_meant: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+    let (meant, others) = std::mem::take(entries).into_iter().partition(is_meant);
+    *entries = others;
+    meant
+}
+
 /// A connection.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -79,9 +86,7 @@ impl Cache {
         let before = self.bindings.len();
         self.bindings.retain(|binding| binding.deadline > now);
         self.bound.expired += (before - self.bindings.len()) as u64;
-        self.entries
-            .extract_if(.., |entry| entry.deadline <= now)
-            .collect()
+        extract(&mut self.entries, |entry| entry.deadline <= now)
     }
 
     /// Adds a connection behind the others of its endpoint.
@@ -159,9 +164,10 @@ impl Cache {
     ) -> Option<(Entry, Vec<u8>)> {
         for index in 0..self.bindings.len() {
             let bound = self.bindings[index].clone();
-            if bound.destination == destination
-                && let Some(entry) = self.take(&bound.endpoint, judge, dead)
-            {
+            if bound.destination != destination {
+                continue;
+            }
+            if let Some(entry) = self.take(&bound.endpoint, judge, dead) {
                 self.statistics.destination_hits += 1;
                 return Some((entry, bound.property));
             }

@@ -15,6 +15,14 @@ use crate::trace::{Asked, Got};
 use crate::wire::{Found, Meaning, list, meaning, next_list};
 use crate::world::Fd;
 
+/// Removes the first item of a queue if it `is_meant`, and returns it.
+fn pop_front_if<T>(queue: &mut VecDeque<T>, is_meant: impl Fn(&T) -> bool) -> Option<T> {
+    queue
+        .front()
+        .is_some_and(is_meant)
+        .then(|| queue.pop_front())?
+}
+
 /// The server's end of a connection.
 #[derive(Debug, Default, Clone)]
 pub struct Session {
@@ -115,7 +123,7 @@ impl Session {
     pub fn written(&mut self, bytes: usize) {
         self.blocked = false;
         self.out.drain(..bytes);
-        let gone = self.riders.pop_front_if(|(at, _)| *at == 0 && bytes > 0);
+        let gone = pop_front_if(&mut self.riders, |(at, _)| *at == 0 && bytes > 0);
         for (at, _) in &mut self.riders {
             *at -= bytes;
         }
@@ -138,7 +146,7 @@ impl Session {
 
     /// These bytes are to be written: answers that are in them are checked, and known from now on.
     pub fn see(&mut self, bytes: &[u8]) {
-        while let Some((at, report)) = self.unseen.pop_front_if(|(at, _)| *at < bytes.len()) {
+        while let Some((at, report)) = pop_front_if(&mut self.unseen, |(at, _)| *at < bytes.len()) {
             let Found::List(answer, length) = next_list(&bytes[at..]) else {
                 panic!("no list that a client reads: {report:?}");
             };
@@ -403,10 +411,8 @@ impl Session {
 
     /// A request that brings a connection with the byte at this position, or should.
     fn step_save(&mut self, asked: Asked, position: u64) -> Step {
-        let with_it = self
-            .attached
-            .pop_front_if(|(first, end, _)| (*first..*end).contains(&position))
-            .and_then(|(_, _, fd)| fd);
+        let is_with_it = |(first, end, _): &(u64, u64, _)| (*first..*end).contains(&position);
+        let with_it = pop_front_if(&mut self.attached, is_with_it).and_then(|(_, _, fd)| fd);
         if with_it.is_none() {
             self.reply(2, &[]);
             return Step::Refused(Refusal::NoDescriptor.into());

@@ -33,7 +33,7 @@ pub fn next_list(bytes: &[u8]) -> Found {
         }
         let string = &bytes[start..start + length];
         start += length + 1;
-        if string.is_empty() && strings.len().is_multiple_of(2) {
+        if string.is_empty() && strings.len() % 2 == 0 {
             let pairs = strings.chunks(2);
             let attributes = pairs.map(|pair| (pair[0].to_vec(), pair[1].to_vec()));
             return Found::List(attributes.collect(), start);

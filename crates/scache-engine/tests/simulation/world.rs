@@ -322,10 +322,10 @@ impl World {
             };
         }
         let (mut bytes, mut passed) = (Vec::new(), Vec::new());
-        while let Some(message) = stream.queue.front_mut()
-            && bytes.len() < most
-            && passed.is_empty()
-        {
+        while let Some(message) = stream.queue.front_mut() {
+            if bytes.len() >= most || !passed.is_empty() {
+                break;
+            }
             let end = message.bytes.len().min(message.start + most - bytes.len());
             bytes.extend_from_slice(&message.bytes[message.start..end]);
             message.start = end;

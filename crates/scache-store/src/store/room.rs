@@ -40,18 +40,18 @@ impl<H> Store<H> {
             self.expires_at = now;
             self.expiring = Expiring::default();
         }
-        while self.expiring.bindings > 0
-            && let Some((deadline, slot)) = self.binding_deadlines.soonest()
-            && deadline <= now
-        {
+        while self.expiring.bindings > 0 {
+            let Some(slot) = self.binding_deadlines.overdue(now) else {
+                break;
+            };
             self.expiring.bindings -= 1;
             self.unbind(slot);
             self.tally.bindings_expired += 1;
         }
-        while self.expiring.connections > 0
-            && let Some((deadline, slot)) = self.connection_deadlines.soonest()
-            && deadline <= now
-        {
+        while self.expiring.connections > 0 {
+            let Some(slot) = self.connection_deadlines.overdue(now) else {
+                break;
+            };
             self.expiring.connections -= 1;
             self.release(slot, Reason::Expired);
         }
@@ -82,9 +82,10 @@ impl<H> Store<H> {
                 self.tally.evicted_for_endpoint += 1;
             }
         }
-        while self.connections.len() >= self.limits.connections.max(1)
-            && let Some(reason) = self.evict_soonest()
-        {
+        while self.connections.len() >= self.limits.connections.max(1) {
+            let Some(reason) = self.evict_soonest() else {
+                break;
+            };
             self.tally.evicted_for_connections += u64::from(reason == Reason::Evicted);
         }
         self.endpoints.record_mut(endpoint).bound -= 1;

@@ -93,10 +93,14 @@ impl Model {
     }
 
     fn release_all(&mut self, reason: Reason, is_meant: impl Fn(&Saved) -> bool) -> u64 {
-        let released = self.connections.extract_if(.., |saved| is_meant(saved));
         let before = self.released.len();
-        self.released
-            .extend(released.map(|saved| (saved.nonce, reason)));
+        self.connections.retain(|saved| {
+            let stays = !is_meant(saved);
+            if !stays {
+                self.released.push((saved.nonce, reason));
+            }
+            stays
+        });
         (self.released.len() - before) as u64
     }
 

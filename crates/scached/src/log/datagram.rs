@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::net::{SendFlags, send};
 use scache_sys::local_time::LocalTime;
 
-use super::Severity;
+use super::{Severity, cut};
 
 /// A facility of syslog(3), by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,7 +159,7 @@ impl Format {
                 format!("<{priority}>{time} {tag}: {text}").into_bytes()
             }
             Self::Postlog { host } => {
-                let text = &text[..text.floor_char_boundary(POSTLOG_TEXT_BYTES)];
+                let text = cut(text, POSTLOG_TEXT_BYTES);
                 format!("{time} {host} {tag}: {text}").into_bytes()
             }
         }

@@ -12,6 +12,8 @@ use rustix::fs::{FileType, OFlags, fstat};
 use rustix::net::{SendFlags, send};
 use rustix::stdio::stderr;
 
+use super::cut;
+
 /// Standard error, written to without waiting.
 #[derive(Debug)]
 pub(super) struct Stderr {
@@ -55,7 +57,7 @@ impl Stderr {
         let end = if self.cut { "\n" } else { "" };
         let room = LINE_BYTES - end.len() - 1;
         let text = text.strip_suffix('\n').unwrap_or(text);
-        let text = &text[..text.floor_char_boundary(room)];
+        let text = cut(text, room);
         let line = format!("{end}{text}\n");
         let written = self.write_some(line.as_bytes()).unwrap_or(0);
         if written > 0 {

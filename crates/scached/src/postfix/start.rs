@@ -214,9 +214,7 @@ impl Prepared {
         engine.serve().map_err(failed("the event loop failed"))?;
         // master(8) starts the next process only when this one is gone, so handing over, and waiting for
         // answers to goodbyes, is for a process that it does not know.
-        if engine.holds_anything()
-            && let Ok(Side::Parent { .. }) = processes::fork()
-        {
+        if engine.holds_anything() && matches!(processes::fork(), Ok(Side::Parent { .. })) {
             // Without closing anything: the child has it all, and the kernel closes the rest faster.
             process::exit(0);
         }

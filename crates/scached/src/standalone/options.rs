@@ -275,9 +275,8 @@ impl Options {
             ("connection-limit", connections, given_connections),
             ("client-limit", clients, given_clients),
         ] {
-            if let (Some(asked), Some(given)) = (asked, given)
-                && given < asked
-            {
+            let cut = asked.zip(given).filter(|(asked, given)| given < asked);
+            if let Some((asked, given)) = cut {
                 warnings.push(format!(
                     "{name} {asked} is more than the limit on open files allows ({}), {given} is used: raise \
                      that limit (LimitNOFILE= in a unit, ulimit -Hn in a shell)",

@@ -12,10 +12,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
 use scache_sys::passing::{self, Wait};
 use sd_notify::NotifyState;
 
@@ -57,7 +59,7 @@ impl ServiceManager {
             return Ok(None);
         };
         let socket = connect(&name).map_err(|error| {
-            let name = name.display();
+            let name = Path::new(&name).display();
             format!("{SOCKET}={name}: {error}: let the service manager set it, or unset it")
         })?;
         let watchdog = sd_notify::watchdog_enabled().map(|time| Watchdog {
@@ -79,9 +81,8 @@ impl ServiceManager {
 
     /// Says that the loop goes on, if it is time for that.
     pub fn is_alive(&self, now: Instant) {
-        if let Some(watchdog) = &self.watchdog
-            && watchdog.next.get() <= now
-        {
+        let watchdog = self.watchdog.as_ref();
+        if let Some(watchdog) = watchdog.filter(|watchdog| watchdog.next.get() <= now) {
             // One that is not heard is made up for by the next: there are two in each time-out.
             self.tell(&[NotifyState::Watchdog]);
             watchdog.next.set(now + watchdog.interval);
@@ -127,7 +128,7 @@ impl ServiceManager {
 
     /// Waits until the manager has taken in everything that was said.
     pub(super) fn settle(&self) -> io::Result<()> {
-        let (reader, writer) = io::pipe()?;
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
         self.say(&[NotifyState::Custom("BARRIER=1")], Some(writer.as_fd()))?;
         drop(writer);
         // The manager closes its end of the pipe when it comes to the message.

@@ -208,11 +208,13 @@ impl Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         // Nothing is lost if the file stays: the next daemon finds that it is stale. Whoever has the lock will.
-        if self.is_ours
-            && let Some(file) = &self.file
-            && let Ok(_lock) = Lock::take(&self.place.path, Duration::ZERO)
-            && file.whereabouts() == Whereabouts::There
-        {
+        let Some(file) = self.file.as_ref().filter(|_| self.is_ours) else {
+            return;
+        };
+        let Ok(_lock) = Lock::take(&self.place.path, Duration::ZERO) else {
+            return;
+        };
+        if file.whereabouts() == Whereabouts::There {
             let _ = std::fs::remove_file(&file.path);
         }
     }

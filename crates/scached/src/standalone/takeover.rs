@@ -82,9 +82,9 @@ pub(super) fn begin(
             }
         };
         // Another user's daemon could not connect to us, or would not listen to us.
-        if let Ok(user) = peer_user(connection.as_fd())
-            && user != rustix::process::geteuid().as_raw()
-        {
+        let own_user = rustix::process::geteuid().as_raw();
+        let other_user = peer_user(connection.as_fd()).ok();
+        if let Some(user) = other_user.filter(|user| *user != own_user) {
             return Err(TakeoverError::OtherUser { path: path(), user });
         }
         let listener = match ask(&connection) {

@@ -13,7 +13,7 @@ use scache_store::Reason;
 use super::Oracle;
 use super::report::{ANY, Numbers, Report, Told};
 use crate::about::About;
-use crate::model::{Entry, Tie};
+use crate::model::{Entry, Tie, extract};
 use crate::world::{Fd, World};
 
 /// What is counted and remembered.
@@ -214,9 +214,9 @@ impl Oracle {
                     // Nobody outside knows what has which place. The model test of the store purges from any.
                     resume_unwind(Box::new(Tie));
                 }
-                let entries = &mut self.cache.entries;
-                let purged: Vec<_> = entries
-                    .extract_if(.., |entry| all && names.mean(&entry.endpoint))
+                let is_meant = |entry: &Entry| all && names.mean(&entry.endpoint);
+                let purged: Vec<_> = extract(&mut self.cache.entries, is_meant)
+                    .into_iter()
                     .map(|entry| (entry, Reason::Purged))
                     .collect();
                 let bindings = &mut self.cache.bindings;

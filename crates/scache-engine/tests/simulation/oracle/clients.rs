@@ -237,9 +237,8 @@ impl Oracle {
             self.asked_to_take_over(world, fd, &trace[index..next]);
             return;
         }
-        if let Some(saved) = descriptor
-            && world.leads_here(world.former_socket(saved))
-        {
+        let leads_here = |saved: &Fd| world.leads_here(world.former_socket(*saved));
+        if let Some(saved) = descriptor.filter(leads_here) {
             self.expected.push(Complaint::OwnConnection);
             self.doomed.push(saved);
             self.peer(fd).session.reply(2, &[]);
@@ -555,9 +554,8 @@ impl Oracle {
 
     /// The turn of the current client is over: nothing of what it said is left undone.
     pub(super) fn finish_turn(&mut self) {
-        if let Some(fd) = self.current.take()
-            && self.peers.contains_key(&fd)
-        {
+        let current = self.current.take();
+        if let Some(fd) = current.filter(|fd| self.peers.contains_key(fd)) {
             self.nothing_is_left_undone(fd);
         }
     }

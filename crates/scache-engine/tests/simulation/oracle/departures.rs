@@ -116,9 +116,10 @@ impl Oracle {
 
     /// Puts back what is to be put back, until somebody has to make room for it first.
     pub(super) fn put_back_next(&mut self) {
-        while self.releases.is_empty()
-            && let Some(entry) = self.to_put_back.pop_front()
-        {
+        while self.releases.is_empty() {
+            let Some(entry) = self.to_put_back.pop_front() else {
+                break;
+            };
             self.put_back(entry);
         }
     }

@@ -98,9 +98,8 @@ impl Oracle {
         let handoff = self.handoffs.remove(&fd).unwrap();
         self.doomed.push(fd);
         self.drains = Some(Draining::new(fd));
-        if handoff.outcome == Some(Outcome::Complete)
-            && let Some(connection) = handoff.connection
-        {
+        let complete = handoff.outcome == Some(Outcome::Complete);
+        if let Some(connection) = handoff.connection.filter(|_| complete) {
             self.greet(world, connection);
             return;
         }

@@ -50,10 +50,11 @@ impl Oracle {
 
     /// Of a connection on its way to a client that does not get it, as it is of no use any more.
     pub(super) fn given_up(&mut self, world: &World, fd: Fd, reason: Reason) -> Option<Entry> {
-        if let Some(client) = self.current
-            && let Some(peer) = self.peers.get(&client)
-            && matches!(peer.session.state, State::AwaitDummy(_))
-        {
+        let awaits_dummy = |client: &Fd| {
+            let peer = self.peers.get(client);
+            peer.is_some_and(|peer| matches!(peer.session.state, State::AwaitDummy(_)))
+        };
+        if let Some(client) = self.current.filter(awaits_dummy) {
             // Nothing was seen of its dummy.
             self.nothing_is_left_undone(client);
         }

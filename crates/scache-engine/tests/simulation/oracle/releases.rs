@@ -225,11 +225,11 @@ impl Oracle {
         assert_eq!((&endpoint, announced), (&entry.endpoint, reason), "{fd}");
         let room = self.releases.unwaited == Some(fd);
         self.book.released(reason, room);
-        if reason == Reason::Spoke
-            && let Health::Spoke(mut expected) = world.health(world.former_socket(fd))
-        {
-            expected.truncate(200);
-            assert_eq!(said, expected);
+        if reason == Reason::Spoke {
+            if let Health::Spoke(mut expected) = world.health(world.former_socket(fd)) {
+                expected.truncate(200);
+                assert_eq!(said, expected);
+            }
         }
         Some((entry, reason))
     }
@@ -245,18 +245,12 @@ impl Oracle {
             return Some((self.cache.remove(fd)?, Reason::Evicted));
         }
         let announced = self.releases.announced.as_ref()?.1;
-        if let Some(leaving) = &mut self.leaving
-            && let Some(entry) = leaving.let_go(self.now, fd, announced, || {
-                Self::judge(
-                    self.settings.watch,
-                    &self.blinded,
-                    world,
-                    fd,
-                    &(0..usize::MAX),
-                )
-            })
-        {
-            return Some((entry, announced));
+        if let Some(leaving) = &mut self.leaving {
+            let (watch, blinded) = (self.settings.watch, &self.blinded);
+            let judged = || Self::judge(watch, blinded, world, fd, &(0..usize::MAX));
+            if let Some(entry) = leaving.let_go(self.now, fd, announced, judged) {
+                return Some((entry, announced));
+            }
         }
         let Some(entry) = self.cache.entries.iter().find(|entry| entry.fd == fd) else {
             let entry = self.given_up(world, fd, announced)?;

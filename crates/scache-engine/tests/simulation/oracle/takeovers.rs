@@ -57,11 +57,11 @@ impl Oracle {
         self.asker = None;
         self.doomed.push(fd);
         self.drains = Some(Draining::new(fd));
-        if self.asker_is_gone
-            && let Some(mut leaving) = self.leaving.take()
-        {
-            self.doomed.extend(leaving.break_off());
-            self.restore(leaving);
+        if self.asker_is_gone {
+            if let Some(mut leaving) = self.leaving.take() {
+                self.doomed.extend(leaving.break_off());
+                self.restore(leaving);
+            }
         }
     }
 

@@ -32,11 +32,7 @@ impl Sim {
     /// A client dies: with a request said by half, without its answer, or on the way to its connection.
     fn somebody_dies(&mut self, round: usize) {
         let mut client = self.clients.swap_remove(round % self.clients.len());
-        let most = if round.is_multiple_of(3) {
-            10
-        } else {
-            usize::MAX
-        };
+        let most = if round % 3 == 0 { 10 } else { usize::MAX };
         for _ in 0..=round % 3 {
             client.go_on(&mut self.world.borrow_mut(), &mut self.requests, most);
             (0..self.engines.len())

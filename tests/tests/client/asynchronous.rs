@@ -174,9 +174,9 @@ fn tasks_check_out_and_release() {
             near.set_nonblocking(true).expect("set");
             let mut near = Some(near);
             let fresh = pool
-                .checkout(b"d", &["e"], async |_| {
-                    let near = near.take().ok_or(io::ErrorKind::AddrInUse)?;
-                    UnixStream::from_std(near)
+                .checkout(b"d", &["e"], |_| {
+                    let near = near.take();
+                    async { UnixStream::from_std(near.ok_or(io::ErrorKind::AddrInUse)?) }
                 })
                 .await
                 .expect("connected");

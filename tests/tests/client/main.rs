@@ -13,6 +13,7 @@ mod asynchronous;
 mod c;
 mod cut;
 mod examples;
+mod outside;
 mod pool;
 mod restarts;
 mod servers;

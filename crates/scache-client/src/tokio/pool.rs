@@ -102,17 +102,23 @@ impl Pool {
     /// [`crate::Pool::checkout`], of what can be made of a [`Found`]: tokio's streams and those of the standard
     /// library.
     ///
+    /// `connect` may be an async closure, a closure that returns a future, or an async function. An async closure that
+    /// is `move` or changes what it captures lends that to its future, which this bound does not allow: borrow what
+    /// it needs outside of it.
+    ///
     /// # Errors
     /// [`CheckoutError`]; a cache that is away is none.
-    pub async fn checkout<C, N, E>(
+    // Not `AsyncFnMut(&N)`: the compiler cannot prove that a future with that bound is `Send`, as tokio::spawn wants.
+    pub async fn checkout<'e, C, N, E, F>(
         &self,
         destination: &[u8],
-        endpoints: &[N],
-        mut connect: impl AsyncFnMut(&N) -> Result<C, E>,
+        endpoints: &'e [N],
+        mut connect: impl FnMut(&'e N) -> F,
     ) -> Result<Checkout<C, Self>, CheckoutError<E>>
     where
         C: AsFd + TryFrom<Found, Error = io::Error>,
         N: AsRef<[u8]>,
+        F: Future<Output = Result<C, E>>,
     {
         if let Some(found) = self.find(destination, endpoints).await {
             return Ok(found);

@@ -286,6 +286,12 @@ pub fn find_dest(destination: &str) -> Vec<u8> {
     list(&[("request", "find_dest"), ("label", destination)])
 }
 
+/// Asks for inline descriptors, which our servers grant with an offer of more details in replies.
+pub fn ask_inline(client: &Client) {
+    let granted = list(&[("status", "0"), ("details", "yes")]);
+    ask(client, &list(&[("request", "inline")]), &granted);
+}
+
 /// A reply that is a status alone.
 #[must_use]
 pub fn status(code: u8) -> Vec<u8> {

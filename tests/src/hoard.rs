@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use rustix::event::PollFlags;
 
-use crate::exchange::{ask, find_endp, greeted, save_endp, status};
+use crate::exchange::{ask_inline, find_endp, greeted, save_endp, status};
 use crate::scached::Scached;
-use crate::wire::{Client, Connection, DEADLINE, Heard, list, ready};
+use crate::wire::{Client, Connection, DEADLINE, Heard, ready};
 
 /// User of the daemon, by number, whom no other test needs: man, on every Debian. Root may have any number in flight.
 const USER: u32 = 6;
@@ -106,7 +106,7 @@ impl Hoarder {
 #[must_use]
 pub fn inline(path: &Path) -> Client {
     let client = greeted(Client::connect(path).expect("connect"));
-    ask(&client, &list(&[("request", "inline")]), &status(0));
+    ask_inline(&client);
     client
 }
 

@@ -456,13 +456,14 @@ impl<S: Socket> Link<S> {
 impl From<Outcome<Descriptor>> for Answer {
     fn from(outcome: Outcome<Descriptor>) -> Self {
         match outcome {
-            Outcome::Done => Self::Done,
+            Outcome::Done | Outcome::Saved { .. } => Self::Done,
             Outcome::Refused(status) => Self::Refused(status),
             Outcome::Report(report) => Self::Report(report),
             Outcome::Found {
                 descriptor,
                 endpoint,
                 properties,
+                ..
             } => {
                 let mut properties = properties.into_iter().rev();
                 Self::Found {

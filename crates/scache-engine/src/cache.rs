@@ -11,7 +11,9 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
+use scache_proto::Ttl;
 use scache_proto::entries::Happening;
+use scache_proto::reply::History;
 use scache_proto::request::Request;
 use scache_proto::server::{Answer, Fault, HandOut};
 use scache_proto::stats::Stats;
@@ -52,6 +54,7 @@ impl<D> Kept<D> {
 pub(crate) struct HandedOut<D> {
     taken: Taken<Kept<D>>,
     destination_property: Option<Box<[u8]>>,
+    history: Option<History>,
     /// When it was last known to be alive and not expired.
     looked_at: Instant,
     /// The client gets a closed connection in its place.
@@ -63,6 +66,7 @@ impl<D> HandedOut<D> {
         Self {
             taken,
             destination_property,
+            history: None,
             looked_at: now,
             is_stand_in: false,
         }
@@ -87,6 +91,10 @@ impl<D> HandOut for HandedOut<D> {
 
     fn endpoint(&self) -> &[u8] {
         &self.taken.endpoint
+    }
+
+    fn history(&self) -> Option<History> {
+        self.history
     }
 }
 
@@ -120,6 +128,7 @@ pub(crate) struct Pass<'a, K, H> {
 #[derive(Debug)]
 pub(crate) struct Cache<D> {
     store: Store<Kept<D>>,
+    ttl_limit: Duration,
     watch: bool,
     /// Connections that will be watched if they are still here at `watch_at`.
     unwatched: Vec<ConnectionId>,
@@ -166,6 +175,7 @@ impl<D> Cache<D> {
         };
         Self {
             store: Store::new(limits, now),
+            ttl_limit: settings.ttl_limit,
             watch: settings.watch,
             unwatched: Vec::new(),
             watch_at: None,
@@ -198,7 +208,7 @@ impl<D> Cache<D> {
         }
         if self.draining {
             self.turn_away(pass, request, descriptor);
-            return Answer::Done;
+            return Answer::Saved(Duration::ZERO);
         }
         let (ttl, endpoint, property) = match request {
             Request::SaveEndpoint {
@@ -236,7 +246,7 @@ impl<D> Cache<D> {
             .save_endpoint(pass.now, ttl, endpoint, property, kept);
         self.watch_later(pass.now, id);
         self.settle(pass);
-        Answer::Done
+        Answer::Saved(self.granted(ttl))
     }
 
     pub(crate) fn answer<K: Kernel<Descriptor = D>, H: Host>(
@@ -270,12 +280,13 @@ impl<D> Cache<D> {
                 property,
                 endpoint,
             } => {
-                if !self.draining {
-                    self.store
-                        .save_destination(now, ttl, destination, property, endpoint);
-                    self.settle(pass);
+                if self.draining {
+                    return Answer::Saved(Duration::ZERO);
                 }
-                return Answer::Done;
+                self.store
+                    .save_destination(now, ttl, destination, property, endpoint);
+                self.settle(pass);
+                return Answer::Saved(self.granted(ttl));
             }
             Request::Find {
                 destination,
@@ -299,6 +310,7 @@ impl<D> Cache<D> {
             Request::SaveEndpoint { .. }
             | Request::Save { .. }
             | Request::Inline
+            | Request::Details
             | Request::TakeOver
             | Request::Administer(_) => None,
         };
@@ -306,7 +318,7 @@ impl<D> Cache<D> {
         self.settle(pass);
         match found {
             Some(mut handed_out) => {
-                self.count_taken(now, &handed_out);
+                handed_out.history = self.count_taken(now, &handed_out);
                 // A registration would outlive our copy of the descriptor.
                 self.unwatch(pass.kernel, &mut handed_out.taken.handle);
                 Answer::Found(handed_out)
@@ -473,18 +485,26 @@ impl<D> Cache<D> {
         self.part(pass, released);
     }
 
-    fn count_taken(&mut self, now: Instant, handed_out: &HandedOut<D>) {
+    /// Returns how long something is kept that was saved with a time to live.
+    fn granted(&self, ttl: Ttl) -> Duration {
+        Duration::from(ttl).min(self.ttl_limit)
+    }
+
+    /// Counts a connection that is taken. Returns its past, if that is known.
+    fn count_taken(&mut self, now: Instant, handed_out: &HandedOut<D>) -> Option<History> {
         let taken = &handed_out.taken;
         self.journal
             .record(now, Happening::Taken, &taken.endpoint, b"");
-        // Of others nobody knows.
-        let Some(life) = self.lives.take(taken.handle.life) else {
-            return;
-        };
+        // Connections without a recorded past are not counted.
+        let life = self.lives.take(taken.handle.life)?;
         let age = life.began.milliseconds_until(self.moment(now));
         self.stats.taken_times.observe(u64::from(life.taken), 1);
         self.stats
             .taken_age_seconds
             .observe(u64::from(age / 1000), 1);
+        Some(History {
+            age: Duration::from_millis(age.into()),
+            taken: life.taken,
+        })
     }
 }

@@ -32,7 +32,7 @@ impl<'a> ListWriter<'a> {
     }
 
     /// Adds one attribute whose value is a decimal number.
-    pub fn number(self, name: &[u8], value: u32) -> Self {
+    pub fn number(self, name: &[u8], value: impl std::fmt::Display) -> Self {
         self.attribute(name, value.to_string().as_bytes())
     }
 

@@ -8,11 +8,12 @@
 //! outcomes come in the order of the requests.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::attached::Attached;
 use crate::attr::{Attributes, Framer, List};
 use crate::outgoing::Outgoing;
-use crate::reply::{self, Reply};
+use crate::reply::{self, History, Reply};
 use crate::request::Kind;
 use crate::{Descriptors, Request, Status};
 
@@ -21,6 +22,11 @@ use crate::{Descriptors, Request, Status};
 pub enum Outcome<D> {
     /// Saved, or whatever else was asked for; a descriptor that was sent can be closed.
     Done,
+    /// Saved, from a server that was asked for [`Request::Details`]; the descriptor that was sent can be closed.
+    Saved {
+        /// How long the server keeps it; zero if it does not.
+        ttl: Duration,
+    },
     /// Found: the connection is this client's now. Of a [`Request::TakeOver`] it is the listening socket, without
     /// properties.
     Found {
@@ -31,6 +37,8 @@ pub enum Outcome<D> {
         /// What was saved with it: of a find by endpoint only the connection's, else first the
         /// destination's property, which is empty if it was not found by that.
         properties: Vec<Box<[u8]>>,
+        /// Its past, from a server that was asked for [`Request::Details`], if that knows it.
+        history: Option<History>,
     },
     /// What a [`Request::Administer`] asked for.
     Report(Attributes),
@@ -50,6 +58,7 @@ pub struct Session<D> {
     attached: Attached<D>,
     /// Descriptors ride on the bytes that they belong to.
     inline: bool,
+    offers_details: bool,
     /// The requests that are under way.
     pending: VecDeque<Kind>,
     /// What the first of them waits for.
@@ -84,6 +93,7 @@ impl<D> Default for Session<D> {
             framer: Framer::default(),
             attached: Attached::new(),
             inline: false,
+            offers_details: false,
             pending: VecDeque::new(),
             step: Step::Outcome,
             finished: VecDeque::new(),
@@ -123,6 +133,11 @@ impl<D> Session<D> {
     /// Whether several requests may be under way, as [`Request::Inline`] asks for.
     pub fn is_inline(&self) -> bool {
         self.inline
+    }
+
+    /// Whether the server understands [`Request::Details`], as it says when it is asked for [`Request::Inline`].
+    pub fn offers_details(&self) -> bool {
+        self.offers_details
     }
 
     /// What to write next, if anything.
@@ -182,6 +197,7 @@ impl<D> Session<D> {
                 descriptor,
                 endpoint: None,
                 properties,
+                history: None,
             });
             return Ok(true);
         }
@@ -228,11 +244,16 @@ impl<D> Session<D> {
                             descriptor,
                             endpoint,
                             properties,
+                            history: reply::history(rest),
                         });
                     }
                     None if status == Status::Done => {
                         self.inline |= kind == Kind::Inline;
-                        self.finish(Outcome::Done);
+                        self.offers_details |= kind == Kind::Inline && reply::offers_details(rest);
+                        self.finish(match reply::granted(rest) {
+                            Some(ttl) if kind.is_save() => Outcome::Saved { ttl },
+                            _ => Outcome::Done,
+                        });
                     }
                     None => self.finish(Outcome::Refused(status)),
                 }

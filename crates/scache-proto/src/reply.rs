@@ -1,5 +1,7 @@
 //! What a cache answers.
 
+use std::time::Duration;
+
 use crate::attr::{Attributes, List, ListWriter};
 use crate::request::Kind;
 use crate::server::HandOut;
@@ -19,6 +21,11 @@ const STATUS: &[u8] = b"status";
 const PROPERTY: &[u8] = b"property";
 const LABEL: &[u8] = b"label";
 const DUMMY: &[u8] = b"dummy";
+/// In the reply to a request for inline descriptors: [`Request::Details`](crate::Request::Details) is understood.
+const DETAILS: &[u8] = b"details";
+const AGE_MILLISECONDS: &[u8] = b"age_ms";
+const TAKEN: &[u8] = b"taken";
+const TTL_MILLISECONDS: &[u8] = b"ttl_ms";
 const PROTOCOL: &[u8] = b"protocol";
 const PROTOCOL_NAME: &[u8] = b"connection_cache_protocol";
 
@@ -54,7 +61,16 @@ impl<'a> Reply<'a> {
     }
 }
 
-/// The properties of a reply: exactly `N` of them, and nothing else.
+/// The past of a connection that was found, as far as the cache knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// How long ago it was first saved, in whole milliseconds.
+    pub age: Duration,
+    /// How often it was taken, this time included.
+    pub taken: u32,
+}
+
+/// The properties of a reply: exactly `N` of them. Attributes of other names may follow.
 pub fn properties<'a, const N: usize>(mut rest: List<'a>) -> Option<[&'a [u8]; N]> {
     let mut properties = [&b""[..]; N];
     for property in &mut properties {
@@ -64,7 +80,31 @@ pub fn properties<'a, const N: usize>(mut rest: List<'a>) -> Option<[&'a [u8]; N
         }
         *property = value;
     }
-    rest.next().is_none().then_some(properties)
+    rest.all(|(name, _)| name != PROPERTY).then_some(properties)
+}
+
+/// The past of the connection that a reply hands out, if the reply tells it.
+pub fn history(rest: List<'_>) -> Option<History> {
+    Some(History {
+        age: Duration::from_millis(number(rest, AGE_MILLISECONDS)?),
+        taken: u32::try_from(number(rest, TAKEN)?).ok()?,
+    })
+}
+
+/// How long what was saved will be kept, if the reply tells it; zero if it is not kept at all.
+pub fn granted(rest: List<'_>) -> Option<Duration> {
+    number(rest, TTL_MILLISECONDS).map(Duration::from_millis)
+}
+
+/// Whether the reply to a request for inline descriptors offers [`Request::Details`](crate::Request::Details).
+pub fn offers_details(mut rest: List<'_>) -> bool {
+    rest.any(|(name, _)| name == DETAILS)
+}
+
+fn number(mut rest: List<'_>, wanted: &[u8]) -> Option<u64> {
+    let (_, digits) = rest.find(|(name, _)| *name == wanted)?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    digits.parse().ok()
 }
 
 /// What the reply to a [`Kind::Find`] has: the endpoint, then the properties.
@@ -105,15 +145,36 @@ pub fn encode_outcome<'a>(
         .end();
 }
 
-/// Writes status 0 with what belongs to a connection that was found.
-pub fn encode_found(buffer: &mut Vec<u8>, kind: Kind, found: &impl HandOut) {
+/// Writes status 0 with what belongs to a connection that was found. `details`: also with its past.
+pub fn encode_found(buffer: &mut Vec<u8>, kind: Kind, found: &impl HandOut, details: bool) {
     let mut list = ListWriter::new(buffer).attribute(STATUS, Status::Done.digit());
     if kind == Kind::Find {
         list = list.attribute(LABEL, found.endpoint());
     }
-    found
+    list = found
         .properties()
-        .fold(list, |list, property| list.attribute(PROPERTY, property))
+        .fold(list, |list, property| list.attribute(PROPERTY, property));
+    if let Some(History { age, taken }) = found.history().filter(|_| details) {
+        list = list
+            .number(AGE_MILLISECONDS, age.as_millis())
+            .number(TAKEN, taken);
+    }
+    list.end();
+}
+
+/// Writes status 0 with how long what was saved will be kept.
+pub fn encode_saved(buffer: &mut Vec<u8>, ttl: Duration) {
+    ListWriter::new(buffer)
+        .attribute(STATUS, Status::Done.digit())
+        .number(TTL_MILLISECONDS, ttl.as_millis())
+        .end();
+}
+
+/// Writes status 0 of a request for inline descriptors, with the offer of details.
+pub fn encode_inline(buffer: &mut Vec<u8>) {
+    ListWriter::new(buffer)
+        .attribute(STATUS, Status::Done.digit())
+        .attribute(DETAILS, b"yes")
         .end();
 }
 

@@ -43,6 +43,10 @@ pub enum Request<'a> {
     /// From now on descriptors ride on the first byte of the request or reply that they belong to, and nothing
     /// else is said about them. Not in the stock protocol.
     Inline,
+    /// From now on replies say more: how old a connection is that was found and how often it was taken
+    /// ([`History`](crate::reply::History)), and how long something that was saved will be kept. Only after
+    /// [`Request::Inline`], and only to a server that offers it in the reply to that.
+    Details,
     /// Keep the connection that comes with it under the name of an endpoint, and remember that a destination
     /// can be reached through that. Only after [`Request::Inline`].
     Save {
@@ -96,6 +100,8 @@ pub enum Kind {
     FindDestination,
     /// `inline`
     Inline,
+    /// `details`
+    Details,
     /// `save`
     Save,
     /// `find`
@@ -180,6 +186,7 @@ impl<'a> Request<'a> {
                 property: property(next(PROPERTY)?)?,
             },
             Kind::Inline => Self::Inline,
+            Kind::Details => Self::Details,
             Kind::TakeOver => Self::TakeOver,
             // Read from the list itself.
             Kind::Find | Kind::Administer(_) => return None,
@@ -213,6 +220,7 @@ impl<'a> Request<'a> {
             Self::SaveDestination { .. } => Kind::SaveDestination,
             Self::FindDestination { .. } => Kind::FindDestination,
             Self::Inline => Kind::Inline,
+            Self::Details => Kind::Details,
             Self::Save { .. } => Kind::Save,
             Self::Find { .. } => Kind::Find,
             Self::TakeOver => Kind::TakeOver,
@@ -303,7 +311,7 @@ impl<'a> Request<'a> {
                 |list, endpoint| list.attribute(LABEL, endpoint.as_bytes()),
             ),
             Self::Administer(administration) => administration.encode(list),
-            Self::Inline | Self::TakeOver => list,
+            Self::Inline | Self::Details | Self::TakeOver => list,
         }
         .end();
     }
@@ -375,6 +383,7 @@ impl Kind {
             Self::SaveDestination => b"save_dest",
             Self::FindDestination => b"find_dest",
             Self::Inline => b"inline",
+            Self::Details => b"details",
             Self::Save => b"save",
             Self::Find => b"find",
             Self::TakeOver => b"take_over",
@@ -389,6 +398,7 @@ impl Kind {
             Self::SaveDestination,
             Self::FindDestination,
             Self::Inline,
+            Self::Details,
             Self::Save,
             Self::Find,
             Self::TakeOver,
@@ -403,9 +413,14 @@ impl Kind {
         matches!(self, Self::SaveEndpoint | Self::Save)
     }
 
+    /// Whether something is to be kept.
+    pub(crate) fn is_save(self) -> bool {
+        self.brings_connection() || self == Self::SaveDestination
+    }
+
     /// Whether it is understood only after [`Kind::Inline`].
     pub(crate) fn is_inline_only(self) -> bool {
-        matches!(self, Self::Save | Self::Find)
+        matches!(self, Self::Details | Self::Save | Self::Find)
     }
 
     /// How many properties its reply carries, empty if it failed.
@@ -414,6 +429,7 @@ impl Kind {
             Self::SaveEndpoint
             | Self::SaveDestination
             | Self::Inline
+            | Self::Details
             | Self::Save
             | Self::TakeOver
             | Self::Administer(_) => 0,
@@ -451,6 +467,7 @@ mod tests {
             },
             Request::TakeOver,
             Request::Inline,
+            Request::Details,
             Request::Save {
                 ttl,
                 destination: label(b"d"),

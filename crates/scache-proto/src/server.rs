@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::attached::Attached;
 use crate::attr::{Attributes, Framer, List};
 use crate::outgoing::Outgoing;
-use crate::reply;
+use crate::reply::{self, History};
 use crate::request::{Kind, RequestError};
 use crate::{Descriptors, Request, Status, limits};
 
@@ -23,7 +23,7 @@ pub enum Event<'a, D, T> {
     /// A request to keep a connection, [`Request::SaveEndpoint`] or [`Request::Save`], with that connection. To be
     /// answered.
     Save(Request<'a>, D),
-    /// Any other request, but [`Request::Inline`]. To be answered.
+    /// Any other request, but [`Request::Inline`] and [`Request::Details`]. To be answered.
     Request(Request<'a>),
     /// The client did not go through with taking this connection, and never got it.
     Declined(T),
@@ -38,8 +38,10 @@ pub enum Event<'a, D, T> {
 /// The answer to a request.
 #[derive(Debug)]
 pub enum Answer<T> {
-    /// Saved.
+    /// Done, whatever was asked for, but a save.
     Done,
+    /// Saved: how long it will be kept, zero if it is not kept at all.
+    Saved(Duration),
     /// Not found, or not saved.
     Failed,
     /// A connection, to be handed out.
@@ -56,6 +58,11 @@ pub trait HandOut {
 
     /// The endpoint it was saved under, for a client that asked for several.
     fn endpoint(&self) -> &[u8];
+
+    /// Its past, if that is known, for a client that asked for details.
+    fn history(&self) -> Option<History> {
+        None
+    }
 }
 
 /// Why a client was told no.
@@ -113,6 +120,8 @@ pub struct Session<D, T> {
     state: State<T>,
     /// The client asked for descriptors on the bytes that they belong to.
     inline: bool,
+    /// The client asked for more in replies than the stock protocol has.
+    details: bool,
     /// The request whose descriptor is awaited.
     saving: Vec<u8>,
     out: Outgoing<Rider<T>>,
@@ -177,6 +186,7 @@ impl<D, T: HandOut> Session<D, T> {
             attached: Attached::new(),
             state: State::Idle,
             inline: false,
+            details: false,
             saving: Vec::new(),
             out,
             delivered: VecDeque::new(),
@@ -238,6 +248,14 @@ impl<D, T: HandOut> Session<D, T> {
                 self.end_request();
                 reply::encode_outcome(self.out.buffer(), Status::Done, []);
             }
+            Answer::Saved(ttl) if self.details => {
+                self.end_request();
+                reply::encode_saved(self.out.buffer(), ttl);
+            }
+            Answer::Saved(_) => {
+                self.end_request();
+                reply::encode_outcome(self.out.buffer(), Status::Done, []);
+            }
             Answer::Failed => {
                 self.end_request();
                 reply::encode_refusal(self.out.buffer(), Status::Failed, kind);
@@ -248,7 +266,7 @@ impl<D, T: HandOut> Session<D, T> {
             }
             Answer::Found(taken) if self.inline => {
                 let at = self.out.buffer().len();
-                reply::encode_found(self.out.buffer(), kind, &taken);
+                reply::encode_found(self.out.buffer(), kind, &taken, self.details);
                 let rider = Rider {
                     connection: taken,
                     reply: Some((kind, self.out.buffer().len() - at)),
@@ -256,7 +274,7 @@ impl<D, T: HandOut> Session<D, T> {
                 self.out.attach_at(at, rider);
             }
             Answer::Found(taken) => {
-                reply::encode_found(self.out.buffer(), kind, &taken);
+                reply::encode_found(self.out.buffer(), kind, &taken, false);
                 self.state = State::AwaitDummy(taken);
             }
         }
@@ -373,6 +391,11 @@ impl<D, T: HandOut> Session<D, T> {
                 }
                 Ok(Request::Inline) => {
                     self.inline = true;
+                    self.end_request();
+                    reply::encode_inline(self.out.buffer());
+                }
+                Ok(Request::Details) => {
+                    self.details = true;
                     self.end_request();
                     reply::encode_outcome(self.out.buffer(), Status::Done, []);
                 }

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use scache_proto::administration::{Administration, Listed, Page, encode_entry};
 use scache_proto::attr::{Attributes, Framer};
+use scache_proto::client::{Outcome, Session};
 use scache_proto::entries::ConnectionEntry;
-use scache_proto::{Property, Request};
+use scache_proto::reply::History;
+use scache_proto::{Descriptors, Label, Property, Request, Ttl, request::Labels};
 
 /// One message: what is said of it, and its bytes.
 #[derive(Debug)]
@@ -72,6 +74,67 @@ fn each_dump_is_what_it_says() {
         };
         assert_eq!(bytes, expected, "{said}");
     }
+}
+
+/// Has a client make a request, which must be the next dump, and read the dump behind it.
+fn ask(
+    session: &mut Session<u32>,
+    dumps: &mut std::slice::Iter<'_, Dump>,
+    request: &Request<'_>,
+    came: Descriptors<u32>,
+) -> Outcome<u32> {
+    session.start(request);
+    let mut written = Vec::new();
+    while let Some(transmit) = session.poll_transmit() {
+        written.extend_from_slice(transmit.bytes);
+        let bytes = transmit.bytes.len();
+        session.handle_written(bytes);
+    }
+    assert_eq!(written, dumps.next().unwrap().bytes);
+    let reply = dumps.next().unwrap();
+    session.handle_input(&reply.bytes, came).unwrap();
+    session.poll_outcome().unwrap()
+}
+
+#[test]
+fn a_client_reads_the_details_as_dumped() {
+    let dumps = dumps();
+    let at = |said: &str| dumps.iter().position(|dump| dump.said == said).unwrap();
+    let mut session = Session::default();
+    let mut inline = dumps[at("request=inline")..].iter();
+    let none = || Descriptors::None;
+    ask(&mut session, &mut inline, &Request::Inline, none());
+    assert!(session.is_inline() && session.offers_details());
+    let mut details = dumps[at("request=details")..].iter();
+    ask(&mut session, &mut details, &Request::Details, none());
+    let label = |name| Label::new(name).unwrap();
+    let property = |bytes| Property::new(bytes).unwrap();
+    let endpoints = [label(b"e")];
+    let find = Request::Find {
+        destination: label(b"d"),
+        endpoints: Labels::new(&endpoints).unwrap(),
+    };
+    let found = ask(&mut session, &mut details, &find, Descriptors::One(7));
+    let expected = Outcome::Found {
+        descriptor: 7,
+        endpoint: Some(b"e"[..].into()),
+        properties: vec![b"q"[..].into(), b"p"[..].into()],
+        history: Some(History {
+            age: Duration::from_millis(1500),
+            taken: 2,
+        }),
+    };
+    assert_eq!(found, expected);
+    let save = Request::Save {
+        ttl: Ttl::from_secs(9).unwrap(),
+        destination: label(b"d"),
+        destination_property: property(b"q"),
+        endpoint: label(b"e"),
+        property: property(b"p"),
+    };
+    let saved = ask(&mut session, &mut details, &save, none());
+    let ttl = Duration::from_secs(2);
+    assert_eq!(saved, Outcome::Saved { ttl });
 }
 
 #[test]

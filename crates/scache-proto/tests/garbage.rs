@@ -99,7 +99,7 @@ fn rounds(test: &str, round: impl Fn(&mut fastrand::Rng) + Sync) {
 /// Requests that clients need not ask for, then those for which a client asks to be inline first.
 const STOCK_REQUESTS: usize = 12;
 
-fn requests() -> [Request<'static>; STOCK_REQUESTS + 2] {
+fn requests() -> [Request<'static>; STOCK_REQUESTS + 3] {
     let ttl = Ttl::from_remaining(Duration::from_millis(1500)).unwrap();
     let label = Label::new(b"smtp\n[127.0.0.1]:25").unwrap();
     let property = Property::new(b"p\xff").unwrap();
@@ -135,6 +135,7 @@ fn requests() -> [Request<'static>; STOCK_REQUESTS + 2] {
         }),
         Request::Administer(Administration::Drain { on: true }),
         Request::Inline,
+        Request::Details,
         Request::Save {
             ttl,
             destination: label,
@@ -417,7 +418,9 @@ fn a_client_gets_what_it_asked_for_or_an_error() {
                 match outcome {
                     client::Outcome::Found { descriptor, .. } => found.push(descriptor),
                     client::Outcome::Report(report) => read_report(random, report.list()),
-                    client::Outcome::Done | client::Outcome::Refused(_) => {}
+                    client::Outcome::Done
+                    | client::Outcome::Saved { .. }
+                    | client::Outcome::Refused(_) => {}
                 }
                 let known = if session.is_inline() {
                     requests.len()

@@ -3,9 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
-use scache_tests::exchange::{ask, find_endp, found_endp, no_endp, saved, status, take, try_find};
+use scache_tests::exchange::{
+    ask, ask_inline, find_endp, found_endp, no_endp, saved, take, try_find,
+};
 use scache_tests::fake_master::{Setup, ours};
-use scache_tests::wire::{Connection, dummy, list};
+use scache_tests::wire::{Connection, dummy};
 
 use crate::common::{OtherUser, becomes_true, client_of, hears_the_end, is_served};
 
@@ -61,7 +63,7 @@ fn a_connection_that_cannot_be_sent_stays_cached_and_the_server_lives() {
     let connections =
         ["first", "second"].map(|label| saved(&witness, 60, Connection::new(), label));
     let inline = client_of(&master);
-    ask(&inline, &list(&[("request", "inline")]), &status(0));
+    ask_inline(&inline);
     let held = master.process().descriptors().len();
     let holder = Holder::start();
     assert_eq!(holder.sent, IN_FLIGHT, "not so many are on their way");

@@ -248,6 +248,7 @@ impl Client {
             descriptor,
             endpoint,
             properties,
+            ..
         } = outcome
         {
             if asked == Asked::TakeOver {

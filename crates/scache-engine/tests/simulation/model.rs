@@ -79,7 +79,12 @@ impl Cache {
     }
 
     pub fn deadline(&self, now: Instant, ttl: Duration) -> Instant {
-        now + ttl.min(self.settings.ttl_limit)
+        now + self.granted(ttl)
+    }
+
+    /// How long something is kept that was saved with a time to live.
+    pub fn granted(&self, ttl: Duration) -> Duration {
+        ttl.min(self.settings.ttl_limit)
     }
 
     pub fn expire(&mut self, now: Instant) -> Vec<Entry> {

@@ -70,6 +70,7 @@ impl Requests {
             21 => Asked::Administer(self.about()),
             20 => match self.random.u8(0..30) {
                 0 => Asked::TakeOver,
+                1..12 => Asked::Details,
                 _ => Asked::Inline,
             },
             0..=6 => self.save(),
@@ -385,6 +386,7 @@ impl Requests {
                 list(&[(b"request", b"find_dest"), (b"label", destination)])
             }
             Asked::Inline => list(&[(b"request", b"inline")]),
+            Asked::Details => list(&[(b"request", b"details")]),
             Asked::Save {
                 ttl,
                 destination,

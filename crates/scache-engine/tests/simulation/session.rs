@@ -52,6 +52,8 @@ pub struct Session {
     reader_awaited: Option<Instant>,
     /// The client asked for descriptors on the bytes that they belong to.
     pub inline: bool,
+    /// The client asked for more in replies.
+    details: bool,
     pub blocked: bool,
     /// When the first byte of the request under way was read.
     pub began: Option<Instant>,
@@ -230,15 +232,37 @@ impl Session {
         self.reply(status, &rest);
     }
 
+    /// What was saved is kept for `ttl`.
+    pub fn keep(&mut self, ttl: Duration) {
+        let milliseconds = ttl.as_millis().to_string();
+        let rest: &[(&[u8], &[u8])] = &[(b"ttl_ms", milliseconds.as_bytes())];
+        self.reply(0, if self.details { rest } else { &[] });
+    }
+
     /// Status 0 with a connection, which stays here until the client has it. `through`: the property of the
-    /// destination that led to it; `names_endpoint`: the client has to be told which it is.
-    pub fn hand_out(&mut self, entry: Entry, through: Option<&[u8]>, names_endpoint: bool) {
+    /// destination that led to it; `names_endpoint`: the client has to be told which it is; `life`: its age in
+    /// milliseconds and how often it was taken, if that is known.
+    pub fn hand_out(
+        &mut self,
+        entry: Entry,
+        through: Option<&[u8]>,
+        names_endpoint: bool,
+        life: Option<(u64, u64)>,
+    ) {
+        let life = life.filter(|_| self.details);
+        let life = life.map(|(age, taken)| (age.to_string(), taken.to_string()));
         let mut rest: Vec<(&[u8], &[u8])> = Vec::new();
         if names_endpoint {
             rest.push((b"label", &entry.endpoint));
         }
         rest.extend(through.map(|property| (&b"property"[..], property)));
         rest.push((b"property", &entry.property));
+        if let Some((age, taken)) = &life {
+            rest.extend([
+                (&b"age_ms"[..], age.as_bytes()),
+                (b"taken", taken.as_bytes()),
+            ]);
+        }
         let at = self.out.len();
         self.say(0, &rest);
         if self.inline {
@@ -372,6 +396,10 @@ impl Session {
                 }
                 Meaning::Request(Asked::Inline) => {
                     self.inline = true;
+                    self.reply(0, &[(b"details", b"yes")]);
+                }
+                Meaning::Request(Asked::Details) => {
+                    self.details = true;
                     self.reply(0, &[]);
                 }
                 Meaning::Request(asked) if self.inline && asked.brings_connection() => {

@@ -96,6 +96,7 @@ pub enum Asked {
     },
     FindDestination(Vec<u8>),
     Inline,
+    Details,
     Save {
         ttl: Duration,
         destination: Vec<u8>,
@@ -139,6 +140,7 @@ impl Asked {
                 Self::FindDestination(destination.as_bytes().to_vec())
             }
             Request::Inline => Self::Inline,
+            Request::Details => Self::Details,
             Request::Save {
                 ttl,
                 destination,
@@ -205,6 +207,7 @@ impl Asked {
                 destination: Label::new(destination).unwrap(),
             },
             Self::Inline => Request::Inline,
+            Self::Details => Request::Details,
             Self::Save {
                 ttl: time,
                 destination,

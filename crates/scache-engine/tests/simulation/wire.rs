@@ -87,6 +87,7 @@ pub fn meaning(attributes: &[(Vec<u8>, Vec<u8>)], inline: bool) -> Meaning {
                 Meaning::Malformed(&[b"label", b"property", b"property"])
             };
         }
+        b"details" if inline => return Meaning::Request(Asked::Details),
         b"inline" => return Meaning::Request(Asked::Inline),
         b"take_over" => return Meaning::Request(Asked::TakeOver),
         name => {

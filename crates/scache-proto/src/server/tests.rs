@@ -12,6 +12,13 @@ impl HandOut for u32 {
     fn endpoint(&self) -> &[u8] {
         b"e"
     }
+
+    fn history(&self) -> Option<History> {
+        Some(History {
+            age: Duration::from_millis(1500),
+            taken: *self,
+        })
+    }
 }
 
 const SAVE: &[u8] = b"request\0save_endp\0ttl\x009\0label\0e\0property\0p\0\0";
@@ -71,7 +78,7 @@ impl Server {
             match event {
                 Event::Save(_, descriptor) => {
                     self.cached = Some(descriptor);
-                    self.session.reply(Answer::Done);
+                    self.session.reply(Answer::Saved(Duration::from_secs(2)));
                 }
                 Event::Request(Request::FindEndpoint { .. } | Request::Find { .. }) => {
                     let answer = self.cached.take().map_or(Answer::Failed, Answer::Found);
@@ -114,6 +121,37 @@ fn a_connection_is_saved_and_found() {
     assert_eq!(server.log, ["Delivered(7)"]);
     assert_eq!(server.session.deadline(), None);
     assert!(server.session.close().next().is_none());
+}
+
+#[test]
+fn details_are_told_to_those_who_asked_only() {
+    let save = b"request\0save\0ttl\x009\0label\0d\0property\0\0label\0e\0property\0p\0\0";
+    let find = b"request\0find\0label\0d\0\0";
+    let mut server = server();
+    server.bytes(b"request\0details\0\0");
+    assert_eq!(server.sent, b"status\x001\0\0");
+    assert_eq!(server.log, ["Refused(Unknown)"]);
+    server.bytes(INLINE);
+    assert!(server.sent.ends_with(b"status\x000\0details\0yes\0\0"));
+    server.sent.clear();
+    server.input(save, Descriptors::One(7)).bytes(find);
+    let plain = b"status\x000\0\0status\x000\0label\0e\0property\0p\0\0";
+    assert_eq!(server.sent, plain);
+    server.sent.clear();
+    server.bytes(b"request\0details\0\0");
+    server.input(save, Descriptors::One(7)).bytes(find);
+    assert_eq!(
+        server.sent,
+        b"status\x000\0\0status\x000\0ttl_ms\x002000\0\0\
+          status\x000\0label\0e\0property\0p\0age_ms\x001500\0taken\x007\0\0"
+    );
+    // A refusal has none.
+    server.sent.clear();
+    server.bytes(find);
+    assert_eq!(
+        server.sent,
+        b"status\x002\0label\0\0property\0\0property\0\0\0"
+    );
 }
 
 #[test]
@@ -371,7 +409,7 @@ const DONE: &[u8] = b"status\x000\0\0";
 fn an_inline_client_sends_and_gets_connections_with_one_message_each_way() {
     let mut server = server();
     server.bytes(INLINE);
-    assert_eq!(server.sent, DONE);
+    assert_eq!(server.sent, b"status\x000\0details\0yes\0\0");
     server.sent.clear();
     server.input(SAVE_BOTH, Descriptors::One(7)).bytes(FIND_ANY);
     assert_eq!(server.handed_out, [7]);

@@ -308,7 +308,7 @@ fn greet(
         Outcome::Refused(_) if wire == Wire::Inline => {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        Outcome::Done | Outcome::Report(_) | Outcome::Refused(_) => {}
+        Outcome::Done | Outcome::Saved { .. } | Outcome::Report(_) | Outcome::Refused(_) => {}
     }
     Ok(link)
 }

@@ -253,9 +253,10 @@ impl Oracle {
         }
     }
 
-    pub(super) fn taken(&mut self, world: &World, entry: &Entry) {
+    pub(super) fn taken(&mut self, world: &World, entry: &Entry) -> Option<(u64, u64)> {
         let identity = world.former_socket(entry.fd) as u64 + 1;
         self.book.take(self.now, identity);
+        self.book.life(self.now, identity)
     }
 
     /// The log is told of something that is counted.

@@ -1,6 +1,6 @@
 //! What clients are owed.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use scache_engine::{Complaint, Failure};
 use scache_proto::entries::Happening;
@@ -293,7 +293,8 @@ impl Oracle {
                 self.book.count("connections_saved", 1);
                 let what = Happening::Saved;
                 self.book.happens(self.now, what, endpoint, b"");
-                self.peer(fd).session.reply(0, &[]);
+                let kept = self.cache.granted(*ttl);
+                self.peer(fd).session.keep(kept);
             }
             Asked::SaveDestination {
                 ttl,
@@ -307,13 +308,14 @@ impl Oracle {
                     property: property.clone(),
                     deadline: self.cache.deadline(self.now, *ttl),
                 });
-                self.peer(fd).session.reply(0, &[]);
+                let kept = self.cache.granted(*ttl);
+                self.peer(fd).session.keep(kept);
             }
             Asked::FindEndpoint(endpoint) => {
                 let mut found = self.cache.find_endpoint(endpoint, &judge, &mut dead);
-                self.found(world, endpoint, found.as_mut());
+                let life = self.found(world, endpoint, found.as_mut());
                 match self.unless_refused(fd, found) {
-                    Some(entry) => self.peer(fd).session.hand_out(entry, None, false),
+                    Some(entry) => self.peer(fd).session.hand_out(entry, None, false, life),
                     None => self.peer(fd).session.refuse(2, &[b"property"]),
                 }
             }
@@ -321,13 +323,13 @@ impl Oracle {
                 let mut found = self.cache.find_destination(destination, &judge, &mut dead);
                 self.book.asked(destination, found.is_some());
                 let entry = found.as_mut().map(|(entry, _)| entry);
-                self.found(world, destination, entry);
+                let life = self.found(world, destination, entry);
                 let (entry, property) = found.unzip();
                 match self.unless_refused(fd, entry).zip(property) {
                     Some((entry, property)) => {
                         self.peer(fd)
                             .session
-                            .hand_out(entry, Some(&property), false);
+                            .hand_out(entry, Some(&property), false, life);
                     }
                     None => self.peer(fd).session.refuse(2, &[b"property", b"property"]),
                 }
@@ -345,14 +347,14 @@ impl Oracle {
                     })
                 });
                 let entry = found.as_mut().map(|(entry, _)| entry);
-                self.found(world, destination, entry);
+                let life = self.found(world, destination, entry);
                 let session = &mut self.peer(fd).session;
                 match found {
-                    Some((entry, property)) => session.hand_out(entry, Some(&property), true),
+                    Some((entry, property)) => session.hand_out(entry, Some(&property), true, life),
                     None => session.refuse(2, &[b"label", b"property", b"property"]),
                 }
             }
-            Asked::Inline | Asked::TakeOver | Asked::Administer(_) => {
+            Asked::Inline | Asked::Details | Asked::TakeOver | Asked::Administer(_) => {
                 panic!("{asked:?} is not for the cache")
             }
         }
@@ -362,15 +364,20 @@ impl Oracle {
         self.releases.push_all(dead);
     }
 
-    /// What a client wanted was found or not.
-    pub(super) fn found(&mut self, world: &World, wanted: &[u8], entry: Option<&mut Entry>) {
-        if let Some(entry) = entry {
-            entry.since = self.now;
-            self.taken(world, entry);
-            self.book.happens_later(Happening::Taken, &entry.endpoint);
-        } else {
+    /// What a client wanted was found or not. Returns its age and how often it was taken, if that is known.
+    pub(super) fn found(
+        &mut self,
+        world: &World,
+        wanted: &[u8],
+        entry: Option<&mut Entry>,
+    ) -> Option<(u64, u64)> {
+        let Some(entry) = entry else {
             self.book.happens_later(Happening::Missed, wanted);
-        }
+            return None;
+        };
+        entry.since = self.now;
+        self.book.happens_later(Happening::Taken, &entry.endpoint);
+        self.taken(world, entry)
     }
 
     /// Nothing new is kept.
@@ -390,7 +397,7 @@ impl Oracle {
             };
             self.releases.push_all(vec![(entry, Reason::Drained)]);
         }
-        self.peer(fd).session.reply(0, &[]);
+        self.peer(fd).session.keep(Duration::ZERO);
     }
 
     fn asked_to_take_over(&mut self, world: &World, fd: Fd, look: &[Event]) {

@@ -48,8 +48,10 @@ impl Session {
         let Found::List(attributes, length) = next_list(&self.out[at..]) else {
             panic!("a connection is found without a reply");
         };
+        let is_refused = |name: &[u8]| name == b"label" || name == b"property";
         let rest: Vec<_> = attributes[1..]
             .iter()
+            .filter(|(name, _)| is_refused(name))
             .map(|(name, _)| (&name[..], &b""[..]))
             .collect();
         let refusal = list(&[&[(&b"status"[..], &b"2"[..])], &rest[..]].concat());

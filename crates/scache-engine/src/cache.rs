@@ -11,12 +11,12 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use scache_proto::Ttl;
 use scache_proto::entries::Happening;
 use scache_proto::reply::History;
 use scache_proto::request::Request;
 use scache_proto::server::{Answer, Fault, HandOut};
 use scache_proto::stats::Stats;
+use scache_proto::{Label, Ttl};
 use scache_store::{
     ConnectionId, Counts, FoundThrough, Limits, Reason, Released, Statistics, Store, Taken,
 };
@@ -247,6 +247,27 @@ impl<D> Cache<D> {
         self.watch_later(pass.now, id);
         self.settle(pass);
         Answer::Saved(self.granted(ttl))
+    }
+
+    /// Whether this is a find, and nothing is cached that it could come to.
+    pub(crate) fn lacks<K: Kernel<Descriptor = D>, H: Host>(
+        &mut self,
+        pass: &mut Pass<'_, K, H>,
+        request: &Request<'_>,
+    ) -> bool {
+        self.store.expire(pass.now);
+        self.settle(pass);
+        let has_destination = |name: Label<'_>| self.store.leads_somewhere(name.as_bytes());
+        let has_endpoint = |name: Label<'_>| self.store.has_connections(name.as_bytes());
+        match *request {
+            Request::FindEndpoint { endpoint } => !has_endpoint(endpoint),
+            Request::FindDestination { destination } => !has_destination(destination),
+            Request::Find {
+                destination,
+                endpoints,
+            } => !has_destination(destination) && !endpoints.into_iter().any(has_endpoint),
+            _ => false,
+        }
     }
 
     pub(crate) fn answer<K: Kernel<Descriptor = D>, H: Host>(

@@ -20,6 +20,9 @@ pub(crate) const REQUESTS_PER_TURN: usize = 256;
 /// How many others a request about the cache counts for: it may take a hundred times as long.
 const ADMINISTRATION: usize = 100;
 
+/// How long a find waits for what another process hands over, or is expected to.
+pub(crate) const ENTRIES_PATIENCE: Duration = Duration::from_millis(100);
+
 #[derive(Debug)]
 pub(crate) struct Client<D> {
     socket: D,
@@ -34,6 +37,8 @@ pub(crate) struct Client<D> {
     ended: bool,
     /// Something was read from it or written to it since [`Client::take_active`].
     is_active: bool,
+    /// When the request under way was put off first.
+    postponed_at: Option<Instant>,
     /// Its last save told its time to live to the millisecond, as a process does that hands over its cache.
     hands_over: bool,
 }
@@ -53,6 +58,11 @@ pub(crate) enum Next {
     Close,
 }
 
+/// Whether a find may wait (longer) that was put off at this time, if it was.
+fn may_wait(postponed_at: Option<Instant>, now: Instant) -> bool {
+    postponed_at.is_none_or(|at| now < at + ENTRIES_PATIENCE)
+}
+
 /// What a turn works with.
 pub(crate) struct Turn<'a, 'b, K: Kernel, H> {
     pub(crate) pass: &'a mut Pass<'b, K, H>,
@@ -64,8 +74,12 @@ pub(crate) struct Turn<'a, 'b, K: Kernel, H> {
     pub(crate) requests: usize,
     /// A client may take over: nobody is doing so, and there is a listening socket to give.
     pub(crate) may_yield: bool,
+    /// A process hands over its cache, or is about to: finds wait for what is missing.
+    pub(crate) awaits_entries: bool,
     /// The client takes over: it is to get the listening socket behind its reply.
     pub(crate) takes_over: bool,
+    /// Something was saved as a process does that hands over its cache.
+    pub(crate) is_handed_over: bool,
     /// How many requests were answered.
     pub(crate) answered: u64,
 }
@@ -76,6 +90,8 @@ enum Carried {
     All,
     /// As much as others may be kept waiting for.
     Enough,
+    /// All but a find that waits for what another process may bring.
+    Postponed,
     /// The session cannot go on.
     Broken,
 }
@@ -91,6 +107,7 @@ impl<D> Client<D> {
             is_behind: false,
             ended: false,
             is_active: false,
+            postponed_at: None,
             hands_over: false,
         }
     }
@@ -111,7 +128,7 @@ impl<D> Client<D> {
         ended: bool,
     ) -> Next {
         // More is read only when that is done, so that it cannot pile up, and before the end is seen.
-        if self.is_behind || self.session.awaits_reader() {
+        if self.is_behind || self.session.awaits_reader() || self.session.is_postponed() {
             let next = self.answer(turn);
             if !self.may_be_read_from(next) {
                 return next;
@@ -150,7 +167,9 @@ impl<D> Client<D> {
     /// Returns whether there is room for more of what the client says. What a client says that has to read first stays in
     /// its socket; that it can be read is reported when events are asked for anew.
     fn may_be_read_from(&self, next: Next) -> bool {
-        matches!(next, Next::Readable | Next::Writable) && !self.session.awaits_reader()
+        matches!(next, Next::Readable | Next::Writable)
+            && !self.session.awaits_reader()
+            && !self.session.is_postponed()
     }
 
     /// Answers and writes what is possible without waiting.
@@ -174,14 +193,16 @@ impl<D> Client<D> {
                     }
                     self.session.handle_read(turn.pass.now);
                 }
-                (Ok(false), Carried::All) => return Next::Readable,
+                (Ok(false), Carried::All | Carried::Postponed) => return Next::Readable,
                 (Ok(false), Carried::Enough) => return Next::Again,
                 (Err(failure @ (Failure::WouldBlock | Failure::Exhausted)), _) => {
                     // Whoever is to blame: what the client says meanwhile must not pile up.
                     self.session.handle_blocked();
                     return match self.carry_out(turn) {
-                        Carried::All if failure == Failure::WouldBlock => Next::Writable,
-                        Carried::All => Next::Later,
+                        Carried::All | Carried::Postponed if failure == Failure::WouldBlock => {
+                            Next::Writable
+                        }
+                        Carried::All | Carried::Postponed => Next::Later,
                         Carried::Enough => Next::Again,
                         Carried::Broken => Next::Close,
                     };
@@ -237,6 +258,12 @@ impl<D> Client<D> {
     /// Returns whether something was read from it or written to it since this was last asked.
     pub(crate) fn take_active(&mut self) -> bool {
         std::mem::take(&mut self.is_active)
+    }
+
+    /// Returns until when the request under way may be put off, if it is.
+    pub(crate) fn postponed_until(&self) -> Option<Instant> {
+        let at = self.postponed_at.filter(|_| self.session.is_postponed())?;
+        Some(at + ENTRIES_PATIENCE)
     }
 
     /// Returns whether it may be another process that hands over its cache.
@@ -309,13 +336,23 @@ impl<D> Client<D> {
             let answer = match event {
                 Event::Save(request, descriptor) => {
                     turn.pass.host.note(Note::Request(&request));
-                    self.hands_over = request.ttl().is_some_and(Ttl::is_precise);
+                    self.hands_over = turn.note_hand_over(&request);
                     let request = turn.since_now(request);
                     turn.cache.save(turn.pass, request, descriptor)
                 }
+                Event::Request(request)
+                    if turn.awaits_entries
+                        && may_wait(self.postponed_at, turn.pass.now)
+                        && turn.cache.lacks(turn.pass, &request) =>
+                {
+                    self.postponed_at.get_or_insert(turn.pass.now);
+                    self.session.postpone();
+                    return Carried::Postponed;
+                }
                 Event::Request(request) => {
+                    self.postponed_at = None;
                     turn.pass.host.note(Note::Request(&request));
-                    self.hands_over = request.ttl().is_some_and(Ttl::is_precise);
+                    self.hands_over = turn.note_hand_over(&request);
                     turn.carry_out(request, &self.socket)
                 }
                 Event::Refused(refusal) => {
@@ -478,6 +515,13 @@ impl<K: Kernel, H: Host> Turn<'_, '_, K, H> {
         }
         let now = self.pass.kernel.now();
         request.with_more_time(now.saturating_duration_since(self.pass.now))
+    }
+
+    /// Takes note whether a request is one of a process that hands over its cache, and returns it.
+    fn note_hand_over(&mut self, request: &Request<'_>) -> bool {
+        let hands_over = request.ttl().is_some_and(Ttl::is_precise);
+        self.is_handed_over |= hands_over;
+        hands_over
     }
 
     /// Takes note of a request that was refused already.

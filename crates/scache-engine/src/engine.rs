@@ -3,6 +3,7 @@
 //! A pass waits for events, serves them, then does what is due. What a client wants is decided in its
 //! session, what is cached in the store.
 
+mod arrivals;
 mod clients;
 mod leaving;
 mod slots;
@@ -22,6 +23,7 @@ use crate::peers::{Peer, Peers};
 use crate::succession::Succession;
 use crate::unread::Unread;
 use crate::{End, Event, Failure, Host, Interest, Kernel, Key, Note, Settings, Stats, Token};
+use arrivals::Arrivals;
 use slots::Waiting;
 
 /// What comes over a listening socket.
@@ -85,6 +87,8 @@ pub struct Engine<K: Kernel, H> {
     later: BTreeSet<Key>,
     /// When to try again what the kernel had no room for, or what somebody had more than enough of.
     retry_at: Option<Instant>,
+    /// Finds that wait for what another process hands over.
+    arrivals: Arrivals,
     /// Somebody waits for a slot, accepted or not.
     full: bool,
     /// Clients that were accepted and wait for a slot.
@@ -147,6 +151,11 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             again: BTreeSet::new(),
             later: BTreeSet::new(),
             retry_at: None,
+            arrivals: Arrivals::new(
+                settings
+                    .expects_entries
+                    .then(|| now + client::ENTRIES_PATIENCE),
+            ),
             full: false,
             waiting: VecDeque::new(),
             idle_since: Some(now),
@@ -245,6 +254,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             self.turn(key, now, true, true);
         }
         self.do_what_is_due(now);
+        self.serve_postponed(now);
         // Clients of the process that takes over wake this one up as well.
         let mut events_of_ours = events
             .iter()
@@ -348,6 +358,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         if self.end.is_none() || end == End::Signal {
             self.host.note(Note::Ending(end));
             self.end = Some(end);
+            self.arrivals.are_over();
         }
     }
 
@@ -378,7 +389,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
     }
 
     fn timeout(&self, now: Instant) -> Option<Duration> {
-        if !self.again.is_empty() || self.cache.is_behind() {
+        if !self.again.is_empty() || self.cache.is_behind() || self.arrivals.are_behind() {
             return Some(Duration::ZERO);
         }
         let serving = self.phase == Phase::Serving;
@@ -393,6 +404,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             self.succession.as_ref().map(Succession::deadline),
             (self.phase == Phase::Finishing).then(|| now + LAST_PASS),
             self.trim_at,
+            self.arrivals.next_deadline(),
             self.host.next_deadline(),
         ]
         .into_iter()

@@ -44,6 +44,9 @@ pub struct Settings {
     pub goodbye_timeout: Duration,
     /// Give what is cached to the next process at the end.
     pub hand_over: bool,
+    /// Another process may be about to hand over its cache when this one starts: for a moment finds wait for what is
+    /// missing.
+    pub expects_entries: bool,
     /// Users whose clients are served; `None` is everybody who can connect.
     pub allowed_users: Option<Vec<u32>>,
     /// The user of this process, who may always connect and take over, as root may.

@@ -161,6 +161,8 @@ enum State<T> {
     Idle,
     /// A request was given out and its answer is awaited from our own side.
     Asked(Kind),
+    /// A request was given out, could not be answered yet, and is to be given out again.
+    Postponed(Kind),
     /// The dummy of a save_endp is written and the byte with the descriptor is to come.
     AwaitDescriptor,
     /// Status 0 of a find is written and the dummy is to come, then the descriptor is sent.
@@ -220,6 +222,10 @@ impl<D, T: HandOut> Session<D, T> {
         if self.broken || matches!(self.state, State::Asked(_)) {
             return None;
         }
+        if let State::Postponed(kind) = self.state {
+            self.state = State::Asked(kind);
+            return Request::parse(self.framer.list()).ok().map(Event::Request);
+        }
         if self.attached.stray(self.framer.consumed()) {
             return Some(self.broken(Fault::StrayDescriptor));
         }
@@ -232,7 +238,7 @@ impl<D, T: HandOut> Session<D, T> {
                 self.await_reader()
             }
             State::AwaitReceipt(taken) => self.poll_receipt(taken),
-            State::Idle | State::Asked(_) => self.poll_request(),
+            State::Idle | State::Asked(_) | State::Postponed(_) => self.poll_request(),
         }
     }
 
@@ -278,6 +284,19 @@ impl<D, T: HandOut> Session<D, T> {
                 self.state = State::AwaitDummy(taken);
             }
         }
+    }
+
+    /// Puts off the answer to the [`Event::Request`] that [`Session::poll_event`] gave out last: it gives it out again.
+    /// Until then nothing more is to be read from the client.
+    pub fn postpone(&mut self) {
+        if let State::Asked(kind) = self.state {
+            self.state = State::Postponed(kind);
+        }
+    }
+
+    /// Whether a request was put off.
+    pub fn is_postponed(&self) -> bool {
+        matches!(self.state, State::Postponed(_))
     }
 
     /// What to write next, if anything.

@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::sockopt::{socket_acceptconn, socket_cookie, socket_domain, socket_type};
+use rustix::net::sockopt::{
+    Timeout, set_socket_timeout, socket_acceptconn, socket_cookie, socket_domain, socket_timeout,
+    socket_type,
+};
 use rustix::net::{
     AddressFamily, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, connect, getpeername,
     getsockname, socket_with, socketpair,
@@ -195,6 +198,28 @@ fn named(address: SocketAddrAny) -> Option<Name> {
         .then_some(Name(address))
 }
 
+/// Time limit for sending that marks a listening socket. It has no other effect: nothing is sent over such a socket, and
+/// the UNIX sockets that are accepted from it do not inherit it.
+const MARK: Duration = Duration::from_secs(1234);
+
+/// Marks a listening socket, for the next process that inherits it.
+///
+/// # Errors
+/// What setsockopt(2) returns.
+pub fn leave_mark(listener: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(set_socket_timeout(listener, Timeout::Send, Some(MARK))?)
+}
+
+/// Takes the mark from a listening socket. Returns whether it had one.
+pub fn take_mark(listener: BorrowedFd<'_>) -> bool {
+    let is_marked = socket_timeout(listener, Timeout::Send).is_ok_and(|time| time == Some(MARK));
+    if is_marked {
+        // The socket is as it was made, or stays marked: then the next process waits for nothing, once.
+        let _ = set_socket_timeout(&listener, Timeout::Send, None);
+    }
+    is_marked
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -267,6 +292,18 @@ mod tests {
         assert!(!has_unread(one.as_fd()), "nobody will read it any more");
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(!has_unread(file.as_fd()));
+    }
+
+    #[test]
+    fn a_mark_is_taken_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join("socket")).unwrap();
+        assert!(!take_mark(listener.as_fd()));
+        leave_mark(listener.as_fd()).unwrap();
+        let other = listener.try_clone().unwrap();
+        drop(listener);
+        assert!(take_mark(other.as_fd()));
+        assert!(!take_mark(other.as_fd()));
     }
 
     #[test]

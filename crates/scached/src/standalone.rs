@@ -92,6 +92,7 @@ fn run(options: &Options) -> Result<(), String> {
     let stores = settings.hand_over;
     // Who came after us would listen at a socket of its own, and systemd hold the other.
     settings.hand_over &= !matches!(source, Source::Passed);
+    settings.expects_entries = matches!(source, Source::Own(_, Some(_)));
 
     let closer =
         Closer::start(Instant::now()).map_err(failed("cannot start the process that closes"))?;

@@ -111,10 +111,13 @@ impl<K: Kernel, H: Host> Engine<K, H> {
             buffer: &mut self.buffer,
             requests: client::REQUESTS_PER_TURN,
             may_yield: self.end.is_none() && self.listeners.len() == 1,
+            awaits_entries: self.arrivals.are_expected(now),
             takes_over: false,
+            is_handed_over: false,
             answered: 0,
         };
         let mut takes_over = false;
+        let mut is_handed_over = false;
         let next = match peer {
             Peer::Client(client) => {
                 let unread = client.unread();
@@ -126,7 +129,11 @@ impl<K: Kernel, H: Host> Engine<K, H> {
                 };
                 self.unread.changed(unread, client.unread());
                 takes_over = turn.takes_over;
+                is_handed_over = turn.is_handed_over;
                 self.answered += turn.answered;
+                if turn.answered > 0 {
+                    self.arrivals.answered();
+                }
                 if client.served() {
                     self.host.served();
                 }
@@ -149,6 +156,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         if self.peers.sort(key, now) {
             self.offer_slot(now);
         }
+        self.note_arrivals(key, is_handed_over, now);
         match next {
             Next::Close => self.part(key, now),
             Next::Again => {
@@ -282,6 +290,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
         self.host.note(Note::Disconnected);
         let unread = self.forget_unread(&peer);
         self.hang_up(&peer);
+        self.arrivals.parted(key);
         if let Peer::Client(client) = peer {
             let (cache, mut pass) = self.cache_and_pass(now);
             let socket = client.close(&mut pass, cache);

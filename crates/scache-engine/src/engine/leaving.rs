@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::arrivals::Arrivals;
 use super::{Engine, Phase};
 use crate::cache::Pass;
 use crate::peers::Peer;
@@ -81,6 +82,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
 
     pub(super) fn finish(&mut self, end: End) {
         let now = self.kernel.now();
+        self.arrivals = Arrivals::new(None);
         for peer in self.peers.drain() {
             self.hang_up(&peer);
             if let Peer::Client(client) = peer {

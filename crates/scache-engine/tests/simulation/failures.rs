@@ -128,6 +128,7 @@ pub fn settings() -> Settings {
         goodbyes: Goodbyes::all(b"QUIT"),
         goodbye_timeout: Duration::from_secs(1),
         hand_over: true,
+        expects_entries: true,
         allowed_users: None,
         own_user: 1,
     }

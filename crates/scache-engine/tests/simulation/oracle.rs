@@ -5,6 +5,7 @@
 //! room), it looks at the choice and checks that it was allowed.
 
 mod about;
+mod arrivals;
 mod clients;
 mod departures;
 mod handoffs;
@@ -26,6 +27,7 @@ use scache_store::Reason;
 use crate::leaving::Leaving;
 use crate::model::{Cache, Entry};
 use crate::oracle::about::Book;
+use crate::oracle::arrivals::Arrivals;
 use crate::oracle::clients::Peer;
 use crate::oracle::handoffs::HandOff;
 use crate::oracle::readers::Readers;
@@ -92,6 +94,8 @@ pub struct Oracle {
     stand_in: Option<Result<Fd, Failure>>,
     /// What clients do not read.
     readers: Readers,
+    /// What another process hands over.
+    arrivals: Arrivals,
     /// Descriptors that were looked at in vain in this pass.
     blinded: Vec<(usize, Fd, Failure)>,
     /// Those who were accepted and have no slot.
@@ -187,6 +191,7 @@ impl Oracle {
             draining: false,
             stand_in: None,
             readers: Readers::default(),
+            arrivals: Arrivals::new(now, settings.expects_entries),
             blinded: Vec::new(),
             waiting: VecDeque::new(),
             acts: 0,
@@ -400,6 +405,7 @@ impl Oracle {
             self.handoffs.values().map(|handoff| handoff.deadline).min(),
             self.partings.iter().map(|parting| parting.deadline).min(),
             self.readers.look_at,
+            self.postponed_until().map(|at| at.max(before)),
             // Nobody has to be accepted while there is no slot.
             self.retry_by.filter(|_| serves && !self.is_full()),
             self.idle_at().filter(|_| serves),
@@ -438,6 +444,7 @@ impl Oracle {
             leaving.is_called_off = end == End::Signal;
         }
         self.end = Some(end);
+        self.arrivals.are_over();
         self.ended_at.get_or_insert(self.now);
     }
 

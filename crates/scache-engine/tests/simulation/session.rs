@@ -59,6 +59,8 @@ pub struct Session {
     pub began: Option<Instant>,
     last_input: Option<Instant>,
     pub broken: bool,
+    /// A find that comes next is told of and not carried out.
+    looks_ahead: bool,
     /// So much input is known to be no complete list.
     incomplete: usize,
 }
@@ -75,6 +77,8 @@ pub enum State {
     AwaitDummy(Entry),
     /// The connection is to be written.
     Sending,
+    /// A find waits for what another process hands over.
+    Postponed(Asked),
     AwaitReceipt(Entry),
 }
 
@@ -197,17 +201,12 @@ impl Session {
         self.held().count() + usize::from(current) + self.riders.len() + self.delivered.len()
     }
 
-    /// Whether nothing is to be done before more is read or written, but what nobody is told of.
-    pub fn comes_to_rest(&mut self) -> bool {
-        if self.is_uncertain() {
-            return true;
-        }
-        let mut next = self.clone();
-        let rests = matches!(next.step(), Step::Stuck);
-        if rests {
-            *self = next;
-        }
-        rests
+    /// Does what nobody is told of, and says what comes behind that: a find is not carried out.
+    pub fn look_ahead(&mut self) -> Step {
+        self.looks_ahead = true;
+        let step = self.step();
+        self.looks_ahead = false;
+        step
     }
 
     /// The descriptors that belong to nothing yet.
@@ -292,10 +291,18 @@ impl Session {
         if self.broken {
             return Step::Stuck;
         }
-        if self.has_stray() {
+        let state = std::mem::take(&mut self.state);
+        if self.has_stray() && !matches!(state, State::Postponed(_)) {
+            self.state = state;
             return self.break_off(Fault::StrayDescriptor);
         }
-        match std::mem::take(&mut self.state) {
+        match state {
+            State::Postponed(asked) => {
+                if self.looks_ahead {
+                    self.state = State::Postponed(asked.clone());
+                }
+                Step::Request(asked, None)
+            }
             State::Idle => self.step_request(),
             State::AwaitDescriptor {
                 ttl,
@@ -364,10 +371,22 @@ impl Session {
         if self.has_to_read() {
             return self.await_reader();
         }
+        let began = self.done;
         loop {
             let position = self.done;
             let attributes = match self.next_list() {
                 Found::List(attributes, length) => {
+                    match meaning(&attributes, self.inline) {
+                        Meaning::Request(asked) if self.looks_ahead && asked.is_find() => {
+                            if self.done > began {
+                                // Whoever did what is before it has come to this, too.
+                                self.consume(length);
+                                self.state = State::Postponed(asked.clone());
+                            }
+                            return Step::Request(asked, None);
+                        }
+                        _ => {}
+                    }
                     self.consume(length);
                     attributes
                 }

@@ -240,6 +240,13 @@ impl Asked {
         self.brings_connection() || matches!(self, Self::SaveDestination { .. })
     }
 
+    pub fn is_find(&self) -> bool {
+        matches!(
+            self,
+            Self::FindEndpoint(_) | Self::FindDestination(_) | Self::Find { .. }
+        )
+    }
+
     /// How many properties an answer to it carries.
     pub fn properties(&self) -> usize {
         match self {

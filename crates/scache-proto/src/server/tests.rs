@@ -155,6 +155,29 @@ fn details_are_told_to_those_who_asked_only() {
 }
 
 #[test]
+fn a_request_that_is_put_off_is_given_out_again() {
+    let mut server = server();
+    server
+        .session
+        .handle_input(server.now, FIND, Descriptors::One(9));
+    for _ in 0..3 {
+        let event = server.session.poll_event();
+        assert!(
+            matches!(event, Some(Event::Request(Request::FindEndpoint { endpoint })) if endpoint.as_bytes() == b"e")
+        );
+        server.session.postpone();
+        assert!(server.session.is_postponed() && !server.session.is_idle());
+        assert!(server.session.poll_transmit().is_none());
+    }
+    server.cached = Some(7);
+    server.run();
+    assert!(!server.session.is_postponed());
+    assert_eq!(server.sent, b"status\x000\0property\0p\0\0");
+    // The descriptor that came with it is of no use, before and after.
+    assert_eq!(server.log, ["Broken(StrayDescriptor)"]);
+}
+
+#[test]
 fn every_split_gives_the_same_answer() {
     let mut stream = Vec::new();
     for part in [SAVE, b"\0", FIND, DUMMY, DUMMY, FIND] {

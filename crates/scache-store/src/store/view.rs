@@ -86,6 +86,42 @@ impl<H> Store<H> {
         })
     }
 
+    /// Returns whether an endpoint has connections that have not expired.
+    pub fn has_connections(&self, endpoint: &[u8]) -> bool {
+        let number = self.endpoints.find(endpoint);
+        number.is_some_and(|number| self.is_open(number))
+    }
+
+    /// Returns whether a destination is bound to an endpoint that has such connections.
+    pub fn leads_somewhere(&self, destination: &[u8]) -> bool {
+        let number = self.destinations.find(destination);
+        number.is_some_and(|number| self.bound_to(number).any(|endpoint| self.is_open(endpoint)))
+    }
+
+    fn is_open(&self, endpoint: u32) -> bool {
+        let mut slot = self.endpoints.record(endpoint).connections.first;
+        let mut connections = std::iter::from_fn(|| {
+            let connection = self.connections.get(slot as usize);
+            let connection = connection.filter(|_| slot != NONE)?;
+            slot = connection.links.next;
+            Some(connection.place)
+        });
+        connections.any(|place| !self.is_overdue(&self.connection_deadlines, place))
+    }
+
+    /// The endpoints of bindings that have not expired.
+    fn bound_to(&self, destination: u32) -> impl Iterator<Item = u32> {
+        let mut slot = self.destinations.record(destination).bindings.first;
+        let bindings = std::iter::from_fn(move || {
+            let binding = self.bindings.get(slot as usize).filter(|_| slot != NONE)?;
+            slot = binding.links.next;
+            Some(binding)
+        });
+        bindings
+            .filter(|binding| !self.is_overdue(&self.binding_deadlines, binding.place))
+            .map(|binding| binding.endpoint)
+    }
+
     /// Returns how many connections a find of a destination would go through, and how many bindings were walked to know
     /// that: [`crate::Limits::bindings_per_destination`] at most.
     pub fn connections_of(&self, destination: &[u8]) -> (usize, usize) {

@@ -79,6 +79,8 @@ impl Parameters {
                 Duration::ZERO,
             )?,
             hand_over: main_cf.boolean("connection_cache_handover")?,
+            // Known when there is a listening socket.
+            expects_entries: false,
             allowed_users: None,
             own_user: rustix::process::geteuid().as_raw(),
         };

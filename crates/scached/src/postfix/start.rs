@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitCode};
@@ -11,13 +11,13 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::io::Errno;
-use scache_engine::{Engine, Listener, Settings, Transport};
+use scache_engine::{End, Engine, Listener, Settings, Transport};
 use scache_maincf::MainCf;
 use scache_sys::closer::Closer;
 use scache_sys::descriptors::{Descriptor, adopt};
 use scache_sys::privileges::{self, User};
 use scache_sys::processes::{self, Side};
-use scache_sys::{local_time, watchdog};
+use scache_sys::{local_time, sockets, watchdog};
 use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTERM, SIGXCPU};
 
 use super::StatusChannel;
@@ -202,16 +202,25 @@ impl Prepared {
             .map_err(failed("cannot watch the status channel"))?;
         host.end_on(&[SIGTERM, SIGHUP, SIGQUIT, SIGXCPU], &mut kernel)
             .map_err(failed("cannot handle signals"))?;
+        let first = listeners.first().map(|listener| listener.socket.as_fd());
         let settings = Settings {
             own_user: rustix::process::geteuid().as_raw(),
+            expects_entries: parameters.settings.hand_over && first.is_some_and(sockets::take_mark),
             ..parameters.settings.clone()
         };
+        let listener = first.and_then(|socket| socket.try_clone_to_owned().ok());
         let mut engine =
             Engine::new(settings, kernel, host, listeners).map_err(failed("cannot start"))?;
         let (descriptor, line) = log.prepared(Severity::Fatal, "fatal: watchdog timeout");
         watchdog::start(parameters.daemon_timeout, descriptor, line)
             .map_err(failed("cannot start the watchdog"))?;
-        engine.serve().map_err(failed("the event loop failed"))?;
+        let end = engine.serve().map_err(failed("the event loop failed"))?;
+        if let Some(listener) = listener {
+            // Finds of the next process wait for what is handed over to it.
+            if end == End::Succession && parameters.settings.hand_over && engine.holds_anything() {
+                let _ = sockets::leave_mark(listener.as_fd());
+            }
+        }
         // master(8) starts the next process only when this one is gone, so handing over, and waiting for
         // answers to goodbyes, is for a process that it does not know.
         if engine.holds_anything() && matches!(processes::fork(), Ok(Side::Parent { .. })) {

@@ -248,6 +248,8 @@ impl Options {
                 .goodbye_timeout
                 .map_or(Settings::GOODBYE_TIMEOUT, |time| time.0),
             hand_over: yes(self.handover),
+            // Known when another daemon was asked for its socket.
+            expects_entries: false,
             allowed_users: (!self.allow_user.is_empty())
                 .then(|| self.allow_user.iter().map(|user| user.0).collect()),
             own_user,

@@ -26,25 +26,32 @@ pub struct Peer {
     /// How often the kernel had no room in this pass.
     refusals: u32,
     /// How often it was read from in this pass.
-    reads: u32,
+    reads: usize,
     /// How much was carried out for it in this pass.
     carried: usize,
     /// How many requests about the cache were, too.
-    looks: u32,
+    looks: usize,
     /// The rest of what it said has to wait for others.
     pub is_owed: bool,
     /// The same, or it has to read first: it depends on answers that were not seen.
     may_be_behind: bool,
     /// It had to read first, and was seen to have read before its turn came.
     pub may_go_on: bool,
+    /// When its find was put off first, that is under way.
+    pub postponed_at: Option<Instant>,
+    /// Its find may have been put off where that was not seen.
+    pub may_be_postponed: bool,
     /// Everything that it said was read.
     pub ended: bool,
     pub leisure: Leisure,
 }
 
-/// How often one client may be read from in a pass: a turn for its events, one as the last was cut short,
-/// and one as there may be room again.
-const READS: u32 = 3 * 16;
+/// How many turns a client may have in a pass: one for its events, one as the last was cut short, one as there may be
+/// room again, and one as what it waits for may have come.
+const TURNS: usize = 4;
+
+/// How often one client may be read from in a turn.
+const READS: usize = 16;
 
 /// How much may be done for one client before others have their turn.
 const EVENTS: usize = 256;
@@ -55,8 +62,8 @@ const ADMINISTRATION: usize = 100;
 /// How many connections that a find sees dead count for another one.
 const DEAD: usize = 8;
 
-/// How many of them may be answered for one client in a pass, which are so many in each turn.
-const LOOKS: u32 = 3 * 3;
+/// How many of them may be answered for one client in a turn.
+const LOOKS: usize = 3;
 
 impl Peer {
     /// How many descriptors the engine has on its account.
@@ -83,7 +90,11 @@ impl Peer {
 
     /// Whether more may be done for it without reading more from it.
     fn may_go_on_unread(&self) -> bool {
-        self.may_be_owed() || self.may_go_on || self.session.is_held_up()
+        self.may_be_owed()
+            || self.may_go_on
+            || self.may_be_postponed
+            || self.postponed_at.is_some()
+            || self.session.is_held_up()
     }
 
     pub fn is_answered(&self) -> bool {
@@ -136,6 +147,8 @@ impl Oracle {
             looks: 0,
             may_be_behind: false,
             may_go_on: false,
+            postponed_at: None,
+            may_be_postponed: false,
             is_owed: false,
             ended: false,
             leisure: Leisure::new(self.now, is_privileged),
@@ -162,13 +175,16 @@ impl Oracle {
         peer.may_go_on = false;
         assert!(!peer.must_go, "it is read from though it has to go");
         if peer.may_be_owed() {
-            assert!(
-                peer.session.comes_to_rest(),
-                "it is read from while it is owed"
-            );
+            assert!(self.comes_to_rest(fd), "it is read from while it is owed");
+            let peer = self.peer(fd);
             peer.is_owed = false;
             peer.may_be_behind = false;
         }
+        let peer = self.peers.get_mut(&fd).unwrap();
+        assert_eq!(
+            peer.postponed_at, None,
+            "it is read from though it has to wait"
+        );
         assert!(
             !peer.session.awaits_reader(),
             "it is read from though it has to read first"
@@ -182,7 +198,7 @@ impl Oracle {
             Ok((bytes, got)) => {
                 peer.session.read(self.now, bytes, *got);
                 peer.reads += 1;
-                assert!(peer.reads <= READS, "others have to wait");
+                assert!(peer.reads <= TURNS * READS, "others have to wait");
                 let most = limits::LIST_BYTES * 2 + limits::REPLY_BYTES;
                 assert!(peer.session.input.len() <= most, "it remembers too much");
                 assert!(
@@ -218,6 +234,7 @@ impl Oracle {
             other => panic!("{asked:?} is carried out, not {other:?}"),
         };
         self.peer(fd).leisure.asked(asked);
+        self.note_arrival(fd, asked);
         // The looks that follow at once are for this request. A connection that it found may be looked at again
         // later in the pass, if its client cannot be told.
         let next = trace[index + 1..]
@@ -229,7 +246,7 @@ impl Oracle {
             let peer = self.peer(fd);
             peer.carried += ADMINISTRATION;
             peer.looks += 1;
-            assert!(peer.looks <= LOOKS, "others have to wait");
+            assert!(peer.looks <= TURNS * LOOKS, "others have to wait");
             self.administer(world, fd, about);
             return;
         }
@@ -448,8 +465,9 @@ impl Oracle {
         let was_uncertain = peer.session.is_uncertain();
         peer.session.see(bytes);
         if (peer.may_be_owed() || was_uncertain) && peer.session.to_write().0 != bytes {
-            assert!(peer.session.comes_to_rest(), "said too early");
+            assert!(self.comes_to_rest(fd), "said too early");
         }
+        let peer = self.peers.get_mut(&fd).unwrap();
         let (expected, rider) = peer.session.to_write();
         assert!(
             bytes == expected,
@@ -539,8 +557,8 @@ impl Oracle {
         if !self.peers.values().any(Peer::may_go_on_unread) {
             return;
         }
-        let current = self.current.and_then(|fd| self.peers.get_mut(&fd));
-        if current.is_some_and(|peer| peer.carried < EVENTS && !peer.session.comes_to_rest()) {
+        let current = self.current.filter(|fd| self.peers.contains_key(fd));
+        if current.is_some_and(|fd| self.peers[&fd].carried < EVENTS && !self.comes_to_rest(fd)) {
             return;
         }
         let next = rest.iter().find_map(|event| match event {
@@ -575,6 +593,7 @@ impl Oracle {
         }
         match self.peer(fd).session.step() {
             Step::Stuck => {}
+            Step::Request(asked, None) if self.postpones(fd, &asked) => {}
             other => panic!("client {fd} is owed {other:?}"),
         }
     }
@@ -588,7 +607,9 @@ impl Oracle {
             peer.may_be_behind = peer.carried >= EVENTS && peer.session.is_uncertain();
             // The engine has not seen yet whether the rest of what was said is a request that is late.
             let was_cut_short = peer.carried >= EVENTS;
-            peer.is_owed = was_cut_short && !peer.session.comes_to_rest();
+            let is_owed = was_cut_short && !self.comes_to_rest(fd);
+            let peer = self.peer(fd);
+            peer.is_owed = is_owed;
             peer.leisure.is_uncertain |= was_cut_short;
             peer.refusals = 0;
             peer.reads = 0;
@@ -617,7 +638,7 @@ impl Oracle {
         let step = peer.session.step();
         peer.carried += usize::from(!matches!(step, Step::Stuck));
         assert!(
-            peer.carried <= 3 * (EVENTS + ADMINISTRATION),
+            peer.carried <= TURNS * (EVENTS + ADMINISTRATION),
             "others have to wait"
         );
         step

@@ -56,6 +56,7 @@ impl Oracle {
     /// A client is parted from.
     fn part(&mut self, fd: Fd) {
         self.finish_turn();
+        self.giver_parts(fd);
         self.assert_nothing_leaves();
         let mut peers = self.peers.values();
         let any_busy =
@@ -101,7 +102,7 @@ impl Oracle {
         match peer.session.state {
             State::AwaitDummy(entry) => self.to_put_back.push_back(entry),
             State::AwaitReceipt(entry) => self.doomed.push(entry.fd),
-            State::Idle | State::Sending | State::AwaitDescriptor { .. } => {}
+            State::Idle | State::Sending | State::Postponed(_) | State::AwaitDescriptor { .. } => {}
         }
         // The last taken first, so that all are where they were.
         let unsent = peer.session.riders.into_iter().rev();

@@ -69,6 +69,11 @@ impl Oracle {
             self.finish_turn();
             self.current = Some(client);
         }
+        if !self.peers[&client].session.looked_at {
+            // What it said before that is carried out first, told of or not.
+            self.limit_unread(client);
+            self.nothing_is_left_undone(client);
+        }
         let stand_in = self.stand_in.take();
         let (now, session) = (self.now, &mut self.peer(client).session);
         session.looked_at = true;

@@ -30,6 +30,7 @@ impl Oracle {
             self.readers.look_at.is_none_or(|at| at > self.now),
             "not looked at"
         );
+        self.note_giver();
         self.room = 0;
         self.accept_failed = false;
         // Bindings go without a word, and connections that expired have gone with one.
@@ -82,6 +83,9 @@ impl Oracle {
             if peer.session.awaits_reader() {
                 let has_unread = world.has_unread(socket);
                 assert!(has_unread, "client {fd} has read and is kept waiting");
+                continue;
+            }
+            if peer.postponed_at.is_some() {
                 continue;
             }
             assert_eq!(world.queued(socket), 0, "client {fd} is not listened to");

@@ -8,7 +8,7 @@ use scache_proto::entries::Happening;
 use super::clients::Peer;
 use super::handoffs::HandOff;
 use super::{Draining, Oracle};
-use crate::session::State;
+use crate::session::{State, Step};
 use crate::trace::Asked;
 use crate::world::{Fd, World};
 
@@ -65,6 +65,11 @@ impl Leisure {
         } else {
             self.since + FIRST_WORD
         }
+    }
+
+    /// Whether what it asked for last was to keep something that is handed over.
+    pub fn hands_over(&self) -> bool {
+        self.hands_over && self.is_privileged
     }
 
     pub fn asked(&mut self, asked: &Asked) {
@@ -226,7 +231,10 @@ impl Oracle {
             "{fd} is parted from without reason"
         );
         // What nobody is told of may not have been looked at here yet.
-        peer.session.comes_to_rest();
+        let mut next = peer.session.clone();
+        if !next.is_uncertain() && matches!(next.look_ahead(), Step::Stuck) {
+            peer.session = next;
+        }
         // This one is counted no more.
         assert!(self.served() + 1 >= self.slots(), "there is a slot");
         let others = self.peers.values().filter(|peer| peer.has_leisure());

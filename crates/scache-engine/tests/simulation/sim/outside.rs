@@ -283,6 +283,7 @@ pub(super) fn random_settings(random: &mut fastrand::Rng) -> Settings {
         },
         goodbye_timeout: Duration::from_millis(random.u64(1..2000)),
         hand_over: random.u8(0..4) > 0,
+        expects_entries: random.bool(),
         allowed_users: (random.u8(0..4) == 0).then(|| vec![2, 3]),
         own_user: 1,
     }

@@ -215,7 +215,7 @@ pub fn take_mark(listener: BorrowedFd<'_>) -> bool {
     let is_marked = socket_timeout(listener, Timeout::Send).is_ok_and(|time| time == Some(MARK));
     if is_marked {
         // The socket is as it was made, or stays marked: then the next process waits for nothing, once.
-        let _ = set_socket_timeout(&listener, Timeout::Send, None);
+        let _ = set_socket_timeout(listener, Timeout::Send, None);
     }
     is_marked
 }

@@ -40,7 +40,7 @@ impl Arrivals {
         self.has_changed = true;
     }
 
-    fn are_possible(&self, now: Instant) -> bool {
+    pub fn are_possible(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
 }

@@ -588,7 +588,13 @@ impl Oracle {
     pub(super) fn nothing_is_left_undone(&mut self, fd: Fd) {
         let peer = self.peer(fd);
         let waits = peer.carried >= EVENTS || peer.session.is_uncertain() || peer.may_go_on;
-        if peer.must_go || peer.session.broken || waits {
+        if peer.must_go || peer.session.broken {
+            return;
+        }
+        if waits {
+            // Whether it came to a find was not seen.
+            let may_be_postponed = self.arrivals.are_possible(self.now);
+            self.peer(fd).may_be_postponed |= may_be_postponed;
             return;
         }
         match self.peer(fd).session.step() {

@@ -73,7 +73,7 @@ fn work(pool: &Pool, name: &str) {
 }
 
 fn a_pool(scached: &Scached) {
-    let pool = Pool::new(scached.path());
+    let pool = Pool::new(scached.path()).with_timeout(Duration::from_secs(10));
     // It has an idle client at the fork.
     let (near, _far) = UnixStream::pair().expect("a pair");
     let mut near = Some(near);
@@ -94,7 +94,7 @@ fn a_pool(scached: &Scached) {
 }
 
 fn a_checkout(scached: &Scached) {
-    let pool = Pool::new(scached.path());
+    let pool = Pool::new(scached.path()).with_timeout(Duration::from_secs(10));
     let (near, far) = UnixStream::pair().expect("a pair");
     let mut near = Some(near);
     let made = pool.checkout(b"d", &["e"], |_| near.take().ok_or(()));
@@ -112,7 +112,7 @@ fn a_checkout(scached: &Scached) {
 }
 
 fn generations_of_a_pool(scached: &Scached) {
-    let pool = Pool::new(scached.path());
+    let pool = Pool::new(scached.path()).with_timeout(Duration::from_secs(10));
     both(
         || {
             let [child, grandchild] = ["child", "grandchild"];

@@ -5,12 +5,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scache_sys::generation::Generation;
 
 use crate::{Client, Error, Found, Save, Trust};
 
+mod circuit;
 pub(crate) mod shared;
 
 use shared::{Judged, Shared};
@@ -103,7 +104,7 @@ impl Pool {
         Self(Shared::new(path.as_ref()))
     }
 
-    /// Changes how long a request to the cache may take ([`Client::with_timeout`]).
+    /// Changes how long one checkout, or one release, waits for the cache in all (500 ms otherwise).
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.0.settings.timeout = timeout;
@@ -125,6 +126,10 @@ impl Pool {
     }
 
     /// Changes how long the cache is left alone when it could not be reached or did not answer (1 s otherwise).
+    ///
+    /// After that one request asks again; the others go on without the cache until it is answered. If that request, too,
+    /// waits in vain, the next rest is twice as long, up to 32 times: a cache that hangs costs a program the timeout of
+    /// one request in half a minute.
     #[must_use]
     pub fn with_rest(mut self, rest: Duration) -> Self {
         self.0.settings.rest = rest;
@@ -212,7 +217,8 @@ impl Pool {
         destination: &[u8],
         endpoints: &[impl AsRef<[u8]>],
     ) -> Option<Checkout<C>> {
-        let mut client = self.0.client()?;
+        let (mut client, permit) = self.0.client()?;
+        let mut left = self.0.settings.timeout;
         let blocking = |found: Found| {
             let stream = UnixStream::from(found.connection);
             // Whatever it is: it is a system call on a descriptor.
@@ -220,8 +226,11 @@ impl Pool {
             Ok(C::from(stream.into()))
         };
         let found = loop {
+            let began = Instant::now();
+            client.set_timeout(left);
             let found = client.find_as(destination, endpoints, true);
-            match self.0.judge(found, blocking) {
+            left = left.saturating_sub(began.elapsed());
+            match self.0.judge(permit, found, blocking) {
                 Judged::Usable(connection, endpoint, properties) => {
                     let properties = Some(properties);
                     let pool = self.clone();
@@ -233,8 +242,8 @@ impl Pool {
                         properties,
                     ));
                 }
-                Judged::Stale => {}
-                Judged::Nothing => break None,
+                Judged::Stale if !left.is_zero() => {}
+                Judged::Stale | Judged::Nothing => break None,
             }
         };
         self.0.put_back(client);
@@ -259,11 +268,13 @@ impl<C: AsFd> Checkout<C> {
         if !self.is_own() {
             return false;
         }
-        let Some(mut client) = self.pool().0.client() else {
+        let Some((mut client, permit)) = self.pool().0.client() else {
             return false;
         };
         let save = self.save(ttl, destination, connection);
-        let saved = self.pool().0.note(client.save(&save, &self.connection));
+        client.set_timeout(self.pool().0.settings.timeout);
+        let saved = client.save(&save, &self.connection);
+        let saved = self.pool().0.note(permit, saved);
         self.pool().0.put_back(client);
         saved
     }

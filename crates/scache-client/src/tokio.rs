@@ -82,6 +82,10 @@ impl Client {
         self
     }
 
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.0.timeout = timeout.max(SHORTEST);
+    }
+
     /// Speaks the stock protocol, also to a server that knows more.
     #[must_use]
     pub fn without_inline(mut self) -> Self {

@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use crate::cut::{Act, First};
 use crate::servers::{KINDS, Kind, PROTOCOLS, Protocol, Server, TTL};
 
-fn on_tokio<T>(work: impl Future<Output = T>) -> T {
+pub fn on_tokio<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -168,7 +168,7 @@ fn a_save_that_is_dropped_is_not_repeated() {
 fn tasks_check_out_and_release() {
     for kind in KINDS {
         let server = Server::start(kind);
-        let pool = Pool::new(server.path());
+        let pool = Pool::new(server.path()).with_timeout(Duration::from_secs(10));
         on_tokio(async {
             let (near, mut far) = StdStream::pair().expect("a pair");
             near.set_nonblocking(true).expect("set");

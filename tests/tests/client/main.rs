@@ -17,6 +17,7 @@ mod outside;
 mod pool;
 mod restarts;
 mod servers;
+mod stopped;
 mod surface;
 #[cfg(feature = "system")]
 mod trust;

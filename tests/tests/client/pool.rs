@@ -14,8 +14,13 @@ use scache_tests::wire::{Connection, dummy, list};
 use crate::cut::{Act, First};
 use crate::servers::{KINDS, Kind, PROTOCOLS, Protocol, Server, TTL, with_each};
 
+/// A pool that waits for a server on a machine that has much else to do.
+fn patient(server: &Server) -> Pool {
+    Pool::new(server.path()).with_timeout(Duration::from_secs(10))
+}
+
 fn pool(server: &Server, protocol: Protocol) -> Pool {
-    let pool = Pool::new(server.path());
+    let pool = patient(server);
     match protocol {
         Protocol::Best => pool,
         Protocol::Stock => pool.without_inline(),
@@ -96,7 +101,7 @@ fn what_is_not_released_is_closed() {
 #[test]
 fn endpoints_are_connected_to_in_their_order_until_one_is_there() {
     let server = Server::start(Kind::Scached);
-    let pool = Pool::new(server.path());
+    let pool = patient(&server);
     let mut tried = Vec::new();
     let connection = Connection::new();
     let checkout = pool.checkout(b"d", &["away", "there", "spare"], |&endpoint| {
@@ -182,7 +187,7 @@ fn a_cache_that_comes_back_is_used_again() {
     with_each(|server, _| {
         let own = server.own_path();
         server.lead_to(std::path::Path::new("/nonexistent/scache"));
-        let pool = Pool::new(server.path()).with_rest(Duration::ZERO);
+        let pool = patient(server).with_rest(Duration::ZERO);
         let mut connection = Connection::new();
         let checkout = pool
             .checkout(b"d", &["e"], |_| connect(&mut connection))
@@ -270,7 +275,7 @@ fn use_once(pool: &Pool) {
 fn a_client_that_is_idle_for_long_is_closed() {
     let server = Server::start(Kind::Scached);
     let limit = Duration::from_millis(50);
-    let pool = Pool::new(server.path()).with_idle_limit(limit);
+    let pool = patient(&server).with_idle_limit(limit);
     for _ in 0..3 {
         use_once(&pool);
         std::thread::sleep(limit);
@@ -285,7 +290,7 @@ fn a_client_that_is_idle_for_long_is_closed() {
 #[test]
 fn a_client_that_is_in_use_is_kept() {
     let server = Server::start(Kind::Scached);
-    let pool = Pool::new(server.path()).with_idle_limit(Duration::from_secs(3600));
+    let pool = patient(&server).with_idle_limit(Duration::from_secs(3600));
     let mut watcher = Client::new(server.path());
     let mut accepted = || watcher.stats().expect("counters").clients_accepted;
     use_once(&pool);
@@ -296,7 +301,7 @@ fn a_client_that_is_in_use_is_kept() {
     pool.close_idle();
     use_once(&pool);
     assert_eq!(accepted(), before);
-    let keeps_none = Pool::new(server.path()).with_idle_limit(Duration::ZERO);
+    let keeps_none = patient(&server).with_idle_limit(Duration::ZERO);
     use_once(&keeps_none);
     use_once(&keeps_none);
     // Two for each: to find, to save.
@@ -339,7 +344,7 @@ static FAR_ENDS: Mutex<Vec<UnixStream>> = Mutex::new(Vec::new());
 fn servers_that_are_killed_in_the_middle_never_fail_a_checkout() {
     for kind in KINDS {
         let mut server = Server::start(kind);
-        let pool = Pool::new(server.path()).with_rest(Duration::ZERO);
+        let pool = patient(&server).with_rest(Duration::ZERO);
         std::thread::scope(|scope| {
             let work = scope.spawn(|| {
                 for _ in 0..300 {

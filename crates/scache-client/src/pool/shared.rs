@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 use scache_sys::generation::Generation;
 use scache_sys::sockets::{self, Until};
 
+use super::circuit::{Circuit, Failure, Permit};
 use super::{Counters, Properties};
-use crate::client::TIMEOUT;
-use crate::exchange::LONGEST;
 use crate::{Client, Error, Found, FoundThrough, Trust};
+
+/// How long requests of one checkout or release may take together, unless a pool is told otherwise. A connection that is
+/// not cached costs less than a cache that does not answer.
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long the cache is left alone when it has failed, unless a pool is told otherwise.
 const REST: Duration = Duration::from_secs(1);
@@ -55,8 +58,7 @@ pub(crate) struct State<T> {
     /// What a child knows instead.
     child: OnceLock<Arc<State<T>>>,
     idle: Mutex<Idle<T>>,
-    /// Until then the cache is left alone.
-    rest: Mutex<Option<Instant>>,
+    circuit: Mutex<Circuit>,
     tally: Tally,
 }
 
@@ -125,21 +127,22 @@ impl<T> Shared<T> {
         state
     }
 
-    /// A client, unless the cache is left alone.
-    pub(crate) fn client(&self) -> Option<T>
+    /// Returns a client and the permission to ask, unless the cache is left alone.
+    pub(crate) fn client(&self) -> Option<(T, Permit)>
     where
         T: for<'s> From<&'s Settings>,
     {
         let state = self.state();
-        let rest = *state.rest.lock().unwrap_or_else(PoisonError::into_inner);
-        if rest.is_some_and(|until| Instant::now() < until) {
+        let timeout = self.settings.timeout;
+        let Some(permit) = state.circuit().permit(Instant::now(), timeout) else {
             count(&state.tally.unasked);
             return None;
-        }
+        };
         state.close_idle(self.settings.idle_limit);
         // The one used last: the others can become old enough to be closed.
         let idle = state.idle().clients.pop_back();
-        Some(idle.map_or_else(|| T::from(&self.settings), |(_, client)| client))
+        let client = idle.map_or_else(|| T::from(&self.settings), |(_, client)| client);
+        Some((client, permit))
     }
 
     /// Keeps a client for the next one who asks. Returns the state if somebody has to close it when nobody asks, who is
@@ -166,10 +169,15 @@ impl<T> Shared<T> {
     /// Counts what a find has brought, and makes a `C` of it if it is any good.
     pub(crate) fn judge<C>(
         &self,
+        permit: Permit,
         found: Result<Option<FoundThrough>, Error>,
         make: impl FnOnce(Found) -> io::Result<C>,
     ) -> Judged<C> {
-        let tally = &self.state().tally;
+        let state = self.state();
+        let tally = &state.tally;
+        if found.is_ok() {
+            state.circuit().answered(permit);
+        }
         match found {
             Ok(Some(FoundThrough {
                 found,
@@ -196,38 +204,46 @@ impl<T> Shared<T> {
                 Judged::Nothing
             }
             Err(error) => {
-                self.failed(&error);
+                self.failed(permit, &error);
                 Judged::Nothing
             }
         }
     }
 
     /// Takes note of what came of a save.
-    pub(crate) fn note(&self, saved: Result<(), Error>) -> bool {
+    pub(crate) fn note(&self, permit: Permit, saved: Result<(), Error>) -> bool {
         match saved {
             Ok(()) => {
-                count(&self.state().tally.saved);
+                let state = self.state();
+                state.circuit().answered(permit);
+                count(&state.tally.saved);
                 true
             }
             Err(error) => {
-                self.failed(&error);
+                self.failed(permit, &error);
                 false
             }
         }
     }
 
-    fn failed(&self, error: &Error) {
+    fn failed(&self, permit: Permit, error: &Error) {
         let state = self.state();
         count(&state.tally.cache_errors);
-        if matches!(
-            error,
-            Error::Connect { .. }
-                | Error::Untrusted { .. }
-                | Error::Unanswered(_)
-                | Error::Protocol(_)
-        ) {
-            let until = Instant::now() + self.settings.rest.min(LONGEST);
-            *state.rest.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        let is_late = |error: &io::Error| error.kind() == io::ErrorKind::TimedOut;
+        let failure = match error {
+            Error::Unanswered(_) => Some(Failure::Timeout),
+            Error::Connect { source, .. } if is_late(source) => Some(Failure::Timeout),
+            Error::Lost(error) if is_late(error) => Some(Failure::Timeout),
+            Error::Connect { .. } | Error::Untrusted { .. } | Error::Protocol(_) => {
+                Some(Failure::Quick)
+            }
+            // The server went away, which says nothing about the next one, or it answered.
+            Error::Lost(_) | Error::Value(_) | Error::Refused | Error::Unsupported => None,
+        };
+        if let Some(failure) = failure {
+            let rest = self.settings.rest;
+            let now = Instant::now();
+            state.circuit().failed(permit, now, rest, failure);
         }
         if let Some(tell) = &self.settings.tell {
             tell(error);
@@ -248,9 +264,13 @@ impl<T> State<T> {
                 clients: VecDeque::new(),
                 is_swept: false,
             }),
-            rest: Mutex::new(None),
+            circuit: Mutex::default(),
             tally: Tally::default(),
         }
+    }
+
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle<T>> {

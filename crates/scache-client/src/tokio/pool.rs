@@ -142,10 +142,14 @@ impl Pool {
         destination: &[u8],
         endpoints: &[impl AsRef<[u8]>],
     ) -> Option<Checkout<C, Self>> {
-        let mut client = self.0.client()?;
+        let (mut client, permit) = self.0.client()?;
+        let mut left = self.0.settings.timeout;
         let found = loop {
+            let began = Instant::now();
+            client.set_timeout(left);
             let found = client.find_as(destination, endpoints, true).await;
-            match self.0.judge(found, C::try_from) {
+            left = left.saturating_sub(began.elapsed());
+            match self.0.judge(permit, found, C::try_from) {
                 Judged::Usable(connection, endpoint, properties) => {
                     let pool = self.clone();
                     let properties = Some(properties);
@@ -157,8 +161,8 @@ impl Pool {
                         properties,
                     ));
                 }
-                Judged::Stale => {}
-                Judged::Nothing => break None,
+                Judged::Stale if !left.is_zero() => {}
+                Judged::Stale | Judged::Nothing => break None,
             }
         };
         self.put_back(client);
@@ -224,13 +228,14 @@ impl<C: AsFd> Checkout<C, Pool> {
         if !self.is_own() {
             return false;
         }
-        let Some(mut client) = self.pool().0.client() else {
+        let Some((mut client, permit)) = self.pool().0.client() else {
             return false;
         };
         let save = self.save(ttl, destination, connection);
+        client.set_timeout(self.pool().0.settings.timeout);
         let saved = client.save(&save, &*self).await;
         self.pool().put_back(client);
-        self.pool().0.note(saved)
+        self.pool().0.note(permit, saved)
     }
 }
 

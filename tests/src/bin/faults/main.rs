@@ -16,6 +16,7 @@ mod reload;
 mod report;
 mod slots;
 mod stalled;
+mod stopped;
 mod takeovers;
 mod unread;
 
@@ -72,6 +73,7 @@ const PARTS: &[Part] = &[
     ("slots", slots::measure),
     ("askers", askers::measure),
     ("memory", memory::measure),
+    ("stopped", stopped::measure),
 ];
 
 const VARIABLES: &str = "\

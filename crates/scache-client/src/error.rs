@@ -51,6 +51,12 @@ pub enum Error {
     /// A name, a property or a time to live cannot be sent. Nothing was said to the cache.
     #[error(transparent)]
     Value(#[from] ValueError),
+    /// A connection that a pool got from the cache is of another kind than the program wants: a UNIX socket instead of a
+    /// `TcpStream`, say. It was closed, and the next one taken.
+    ///
+    /// Something else is saved under this name: use names that tell the kinds apart.
+    #[error("a connection from the cache is not of the kind that is wanted")]
+    Unsuitable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The cache did not want it: malformed in its eyes, it could not take the descriptor, or this user may not.
     #[error("the connection cache refused the request")]
     Refused,

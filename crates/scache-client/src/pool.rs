@@ -1,13 +1,13 @@
 //! Connections that a program takes and puts back, whether there is a cache or not.
 
 use std::ops::{Deref, DerefMut};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use scache_sys::generation::Generation;
+use scache_sys::sockets;
 
 use crate::{Client, Error, Found, Save, Trust};
 
@@ -175,6 +175,9 @@ impl Pool {
     /// [was used before](Checkout::reused) deserves a second try. It is in blocking mode; other options are as they
     /// were left.
     ///
+    /// `C` is made of what was found by `TryFrom<Found>`, as `TcpStream`, `UnixStream` and `OwnedFd` are. What it cannot be
+    /// made of, such as a UNIX socket if it is a `TcpStream`, is closed, told ([`Error::Unsuitable`]) and passed over.
+    ///
     /// Over the stock protocol a connection is found by the `endpoints` only, because a find by the destination
     /// does not say where to put it back.
     ///
@@ -187,7 +190,8 @@ impl Pool {
         mut connect: impl FnMut(&N) -> Result<C, E>,
     ) -> Result<Checkout<C>, CheckoutError<E>>
     where
-        C: AsFd + From<OwnedFd>,
+        C: AsFd + TryFrom<Found>,
+        C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         N: AsRef<[u8]>,
     {
         if let Some(found) = self.find(destination, endpoints) {
@@ -212,25 +216,20 @@ impl Pool {
         Err(failed)
     }
 
-    fn find<C: From<OwnedFd>>(
-        &self,
-        destination: &[u8],
-        endpoints: &[impl AsRef<[u8]>],
-    ) -> Option<Checkout<C>> {
+    fn find<C>(&self, destination: &[u8], endpoints: &[impl AsRef<[u8]>]) -> Option<Checkout<C>>
+    where
+        C: TryFrom<Found>,
+        C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let (mut client, permit) = self.0.client()?;
         let mut left = self.0.settings.timeout;
-        let blocking = |found: Found| {
-            let stream = UnixStream::from(found.connection);
-            // Whatever it is: it is a system call on a descriptor.
-            stream.set_nonblocking(false)?;
-            Ok(C::from(stream.into()))
-        };
+        let make_blocking = |found: &Found| sockets::set_blocking(found.connection.as_fd());
         let found = loop {
             let began = Instant::now();
             client.set_timeout(left);
             let found = client.find_as(destination, endpoints, true);
             left = left.saturating_sub(began.elapsed());
-            match self.0.judge(permit, found, blocking) {
+            match self.0.judge(permit, found, make_blocking) {
                 Judged::Usable(connection, endpoint, properties) => {
                     let properties = Some(properties);
                     let pool = self.clone();

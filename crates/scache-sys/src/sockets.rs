@@ -182,6 +182,14 @@ pub fn wait(socket: BorrowedFd<'_>, until: Until, time: Duration) -> io::Result<
     }
 }
 
+/// Puts a descriptor into blocking mode, for all who share what is open.
+///
+/// # Errors
+/// What ioctl(2) says.
+pub fn set_blocking(descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::io::ioctl_fionbio(descriptor, false)?)
+}
+
 /// The user at the other end of a UNIX socket, when it connected.
 ///
 /// # Errors

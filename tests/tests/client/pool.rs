@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
@@ -135,6 +135,40 @@ fn a_connection_that_was_left_non_blocking_blocks_when_it_is_checked_out() {
         let flags = rustix::fs::fcntl_getfl(&*again).expect("flags");
         assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
     });
+}
+
+#[test]
+fn what_is_of_another_kind_is_told_of_and_passed_over() {
+    for protocol in PROTOCOLS {
+        let server = Server::start(Kind::Scached);
+        let told = Arc::new(Mutex::new(0));
+        let teller = Arc::clone(&told);
+        let pool = pool(&server, protocol).on_error(move |error| {
+            assert!(matches!(error, Error::Unsuitable(_)), "{error}");
+            *teller.lock().expect("a lock") += 1;
+        });
+        let mut client = server.client(Protocol::Best);
+        let mut unix = Connection::new();
+        client
+            .save_endpoint(TTL, b"e", b"", &unix.near())
+            .expect("saved");
+        unix.let_go();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let tcp = TcpStream::connect(address).expect("connected");
+        let port = tcp.local_addr().expect("an address");
+        client.save_endpoint(TTL, b"e", b"", &tcp).expect("saved");
+        let (_far, _) = listener.accept().expect("connected");
+        drop(tcp);
+        let made = pool.checkout(b"d", &["e"], |_| Err::<TcpStream, _>(()));
+        let made = made.expect("the second is one");
+        assert_eq!(made.local_addr().expect("an address"), port);
+        assert_eq!(unix.far_hears_to_the_end(), Some(Vec::new()));
+        assert_eq!(
+            (pool.counters().stale, *told.lock().expect("a lock")),
+            (1, 1)
+        );
+    }
 }
 
 #[test]

@@ -81,7 +81,7 @@ struct Tally {
 
 /// What a find has brought.
 pub(crate) enum Judged<C> {
-    /// A connection, the endpoint that it was saved under, what was saved with it.
+    /// A connection as the program wants it, the endpoint that it was saved under, what was saved with it.
     Usable(C, Box<[u8]>, Properties),
     /// Look for another one.
     Stale,
@@ -166,13 +166,17 @@ impl<T> Shared<T> {
         self.state().close_idle(self.settings.idle_limit);
     }
 
-    /// Counts what a find has brought, and makes a `C` of it if it is any good.
+    /// Counts what a find has brought, and makes a `C` of it if it is any good. `prepare` does what is to be done before.
     pub(crate) fn judge<C>(
         &self,
         permit: Permit,
         found: Result<Option<FoundThrough>, Error>,
-        make: impl FnOnce(Found) -> io::Result<C>,
-    ) -> Judged<C> {
+        prepare: impl FnOnce(&Found) -> io::Result<()>,
+    ) -> Judged<C>
+    where
+        C: TryFrom<Found>,
+        C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let state = self.state();
         let tally = &state.tally;
         if found.is_ok() {
@@ -188,13 +192,18 @@ impl<T> Shared<T> {
                     destination: destination_property,
                     connection: found.property.clone(),
                 };
-                match usable(found).and_then(make) {
+                if usable(&found).and_then(|()| prepare(&found)).is_err() {
+                    count(&tally.stale);
+                    return Judged::Stale;
+                }
+                match C::try_from(found) {
                     Ok(connection) => {
                         count(&tally.hits);
                         Judged::Usable(connection, endpoint, properties)
                     }
-                    Err(_) => {
+                    Err(error) => {
                         count(&tally.stale);
+                        self.tell(&Error::Unsuitable(error.into()));
                         Judged::Stale
                     }
                 }
@@ -238,13 +247,21 @@ impl<T> Shared<T> {
                 Some(Failure::Quick)
             }
             // The server went away, which says nothing about the next one, or it answered.
-            Error::Lost(_) | Error::Value(_) | Error::Refused | Error::Unsupported => None,
+            Error::Lost(_)
+            | Error::Value(_)
+            | Error::Unsuitable(_)
+            | Error::Refused
+            | Error::Unsupported => None,
         };
         if let Some(failure) = failure {
             let rest = self.settings.rest;
             let now = Instant::now();
             state.circuit().failed(permit, now, rest, failure);
         }
+        self.tell(error);
+    }
+
+    fn tell(&self, error: &Error) {
         if let Some(tell) = &self.settings.tell {
             tell(error);
         }
@@ -347,10 +364,10 @@ impl Tally {
 }
 
 /// What can be read from is closed, or was told what nobody asked for.
-fn usable(found: Found) -> io::Result<Found> {
+fn usable(found: &Found) -> io::Result<()> {
     match sockets::wait(found.connection.as_fd(), Until::Readable, Duration::ZERO)? {
         true => Err(io::ErrorKind::ConnectionAborted.into()),
-        false => Ok(found),
+        false => Ok(()),
     }
 }
 

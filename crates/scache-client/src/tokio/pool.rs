@@ -1,6 +1,5 @@
 //! The asynchronous pool.
 
-use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -116,7 +115,8 @@ impl Pool {
         mut connect: impl FnMut(&'e N) -> F,
     ) -> Result<Checkout<C, Self>, CheckoutError<E>>
     where
-        C: AsFd + TryFrom<Found, Error = io::Error>,
+        C: AsFd + TryFrom<Found>,
+        C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         N: AsRef<[u8]>,
         F: Future<Output = Result<C, E>>,
     {
@@ -137,11 +137,15 @@ impl Pool {
         Err(failed)
     }
 
-    async fn find<C: TryFrom<Found, Error = io::Error>>(
+    async fn find<C>(
         &self,
         destination: &[u8],
         endpoints: &[impl AsRef<[u8]>],
-    ) -> Option<Checkout<C, Self>> {
+    ) -> Option<Checkout<C, Self>>
+    where
+        C: TryFrom<Found>,
+        C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let (mut client, permit) = self.0.client()?;
         let mut left = self.0.settings.timeout;
         let found = loop {
@@ -149,7 +153,7 @@ impl Pool {
             client.set_timeout(left);
             let found = client.find_as(destination, endpoints, true).await;
             left = left.saturating_sub(began.elapsed());
-            match self.0.judge(permit, found, C::try_from) {
+            match self.0.judge(permit, found, |_| Ok(())) {
                 Judged::Usable(connection, endpoint, properties) => {
                     let pool = self.clone();
                     let properties = Some(properties);

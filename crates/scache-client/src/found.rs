@@ -1,18 +1,20 @@
 //! What was found in the cache.
 
+use std::fmt;
 use std::io;
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use crate::exchange::Answer;
+use crate::properties::Text;
 
 /// A connection taken out of the cache: nobody else has it now. Dropping it closes it.
 ///
 /// `TcpStream::try_from` and `UnixStream::try_from` make of it what it is. Flags and options belong to the open
 /// socket and come along: O_NONBLOCK, timeouts, TCP_NODELAY are as the program left them that saved it. The
 /// conversions see to O_NONBLOCK, as the type that they make expects; the rest is the caller's.
-#[derive(Debug)]
+#[must_use = "a connection that is not used is closed"]
 #[non_exhaustive]
 pub struct Found {
     /// The connection, as it came.
@@ -22,7 +24,7 @@ pub struct Found {
 }
 
 /// A connection that was looked for by a destination.
-#[derive(Debug)]
+#[must_use = "a connection that is not used is closed"]
 #[non_exhaustive]
 pub struct FoundThrough {
     /// The connection and what was saved with it.
@@ -33,6 +35,25 @@ pub struct FoundThrough {
     /// The endpoint that it was saved under. The stock protocol does not say it of what is found by the
     /// destination.
     pub endpoint: Option<Box<[u8]>>,
+}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Found")
+            .field("connection", &self.connection)
+            .field("property", &Text(&self.property))
+            .finish()
+    }
+}
+
+impl fmt::Debug for FoundThrough {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FoundThrough")
+            .field("found", &self.found)
+            .field("destination_property", &Text(&self.destination_property))
+            .field("endpoint", &self.endpoint.as_deref().map(Text))
+            .finish()
+    }
 }
 
 impl From<Found> for OwnedFd {

@@ -66,6 +66,7 @@ mod exchange;
 mod found;
 mod operation;
 mod pool;
+mod properties;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 
@@ -73,7 +74,8 @@ pub use client::Client;
 pub use error::Error;
 pub use found::{Found, FoundThrough};
 pub use operation::Save;
-pub use pool::{Checkout, CheckoutError, Counters, Pool, Properties};
+pub use pool::{Checkout, CheckoutError, Counters, Pool};
+pub use properties::Properties;
 
 pub use scache_proto::ValueError;
 pub use scache_proto::client::ProtocolError;

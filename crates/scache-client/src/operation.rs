@@ -1,5 +1,6 @@
 //! What a program asks of its cache, checked before anything is said.
 
+use std::fmt;
 use std::time::Duration;
 
 use scache_proto::administration::Administration;
@@ -7,6 +8,7 @@ use scache_proto::limits::{ENDPOINTS, LIST_BYTES};
 use scache_proto::{Label, Property, Ttl};
 
 use crate::Error;
+use crate::properties::Text;
 
 /// Room for names of attributes and NULs in a request.
 const AROUND_VALUES: usize = 256;
@@ -62,7 +64,7 @@ pub(crate) enum Operation<'a> {
 /// };
 /// # assert!(save.destination_property.is_empty());
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Save<'a> {
     /// How long both the binding and the connection may stay, rounded up to whole seconds: from one second to
     /// some 68 years. The server has a limit of its own.
@@ -88,6 +90,18 @@ impl<'a> Save<'a> {
             endpoint,
             property: b"",
         }
+    }
+}
+
+impl fmt::Debug for Save<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Save")
+            .field("ttl", &self.ttl)
+            .field("destination", &Text(self.destination))
+            .field("destination_property", &Text(self.destination_property))
+            .field("endpoint", &Text(self.endpoint))
+            .field("property", &Text(self.property))
+            .finish()
     }
 }
 

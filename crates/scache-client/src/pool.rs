@@ -1,19 +1,20 @@
 //! Connections that a program takes and puts back, whether there is a cache or not.
 
-use std::ops::{Deref, DerefMut};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use scache_sys::generation::Generation;
 use scache_sys::sockets;
 
-use crate::{Client, Error, Found, Save, Trust};
+use crate::{Client, Error, Found, Trust};
 
+mod checkout;
 mod circuit;
 pub(crate) mod shared;
 
+pub use checkout::{Checkout, CheckoutError};
+pub(crate) use checkout::{Names, check_names};
 use shared::{Judged, Shared};
 
 /// Connections through the cache, or without it when it is away.
@@ -44,40 +45,6 @@ use shared::{Judged, Shared};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Pool(pub(crate) Shared<Client>);
-
-/// A connection, the caller's until [`Checkout::release`]. Dropping it closes it.
-#[derive(Debug)]
-pub struct Checkout<C, P = Pool> {
-    connection: C,
-    destination: Box<[u8]>,
-    endpoint: Box<[u8]>,
-    reused: Option<Properties>,
-    pool: P,
-    /// The process that it belongs to: the child of one has a copy.
-    generation: Generation,
-}
-
-/// What was saved with a connection that is used again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Properties {
-    /// What was saved for the destination; empty if the connection was found by its endpoint.
-    pub destination: Box<[u8]>,
-    /// What was saved with the connection.
-    pub connection: Box<[u8]>,
-}
-
-/// Why there is no connection. The cache is never the reason.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckoutError<E> {
-    /// The list of endpoints was empty, and the cache had nothing for the destination.
-    #[error("there is no endpoint to connect to")]
-    NoEndpoint,
-    /// What the caller's function said of the last endpoint.
-    #[error(transparent)]
-    Connect(E),
-}
 
 /// What a pool has done so far. A checkout counts as a hit or a miss, or as neither if the cache could not be asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -182,7 +149,7 @@ impl Pool {
     /// does not say where to put it back.
     ///
     /// # Errors
-    /// [`CheckoutError`]; a cache that is away is none.
+    /// [`CheckoutError`]; a cache that is away is none, a name that no cache can have is one at once.
     pub fn checkout<C, N, E>(
         &self,
         destination: &[u8],
@@ -194,6 +161,7 @@ impl Pool {
         C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
         N: AsRef<[u8]>,
     {
+        check_names(destination, endpoints)?;
         if let Some(found) = self.find(destination, endpoints) {
             return Ok(found);
         }
@@ -201,14 +169,11 @@ impl Pool {
         for endpoint in endpoints {
             match connect(endpoint) {
                 Ok(connection) => {
-                    let endpoint = endpoint.as_ref().into();
-                    return Ok(Checkout::new(
-                        self.clone(),
-                        connection,
-                        destination,
-                        endpoint,
-                        None,
-                    ));
+                    let names = Names {
+                        destination: destination.into(),
+                        endpoint: endpoint.as_ref().into(),
+                    };
+                    return Ok(Checkout::new(self.clone(), connection, names, None));
                 }
                 Err(error) => failed = CheckoutError::Connect(error),
             }
@@ -231,15 +196,12 @@ impl Pool {
             left = left.saturating_sub(began.elapsed());
             match self.0.judge(permit, found, make_blocking) {
                 Judged::Usable(connection, endpoint, properties) => {
-                    let properties = Some(properties);
-                    let pool = self.clone();
-                    break Some(Checkout::new(
-                        pool,
-                        connection,
-                        destination,
+                    let names = Names {
+                        destination: destination.into(),
                         endpoint,
-                        properties,
-                    ));
+                    };
+                    let pool = self.clone();
+                    break Some(Checkout::new(pool, connection, names, Some(properties)));
                 }
                 Judged::Stale if !left.is_zero() => {}
                 Judged::Stale | Judged::Nothing => break None,
@@ -247,104 +209,5 @@ impl Pool {
         };
         self.0.put_back(client);
         found
-    }
-}
-
-impl<C: AsFd> Checkout<C> {
-    /// Puts the connection back for the next one, for `ttl` at most, without properties. Says whether the cache
-    /// has it; if not it is closed.
-    ///
-    /// In a child of the process that checked it out only the child's copy is closed.
-    ///
-    /// Only a session that is clean may be put back: every reply read, nothing under way, no state that the next one
-    /// does not expect.
-    pub fn release(self, ttl: Duration) -> bool {
-        self.release_with(ttl, b"", b"")
-    }
-
-    /// Likewise, with what the next one is to know of the destination and of the connection ([`Properties`]).
-    pub fn release_with(self, ttl: Duration, destination: &[u8], connection: &[u8]) -> bool {
-        if !self.is_own() {
-            return false;
-        }
-        let Some((mut client, permit)) = self.pool().0.client() else {
-            return false;
-        };
-        let save = self.save(ttl, destination, connection);
-        client.set_timeout(self.pool().0.settings.timeout);
-        let saved = client.save(&save, &self.connection);
-        let saved = self.pool().0.note(permit, saved);
-        self.pool().0.put_back(client);
-        saved
-    }
-}
-
-impl<C, P> Checkout<C, P> {
-    pub(crate) fn new(
-        pool: P,
-        connection: C,
-        destination: &[u8],
-        endpoint: Box<[u8]>,
-        reused: Option<Properties>,
-    ) -> Self {
-        Self {
-            connection,
-            destination: destination.into(),
-            endpoint,
-            reused,
-            pool,
-            generation: Generation::current(),
-        }
-    }
-
-    /// Whether this process, rather than a parent of it, checked the connection out.
-    pub(crate) fn is_own(&self) -> bool {
-        self.generation == Generation::current()
-    }
-
-    /// What was saved with the connection, if it comes from the cache; `None` if it was made for this checkout.
-    pub fn reused(&self) -> Option<&Properties> {
-        self.reused.as_ref()
-    }
-
-    /// The endpoint that the connection leads to, and that it is put back under.
-    pub fn endpoint(&self) -> &[u8] {
-        &self.endpoint
-    }
-
-    /// Takes the connection for good.
-    pub fn into_inner(self) -> C {
-        self.connection
-    }
-
-    pub(crate) fn pool(&self) -> &P {
-        &self.pool
-    }
-
-    pub(crate) fn save<'a>(
-        &'a self,
-        ttl: Duration,
-        destination_property: &'a [u8],
-        property: &'a [u8],
-    ) -> Save<'a> {
-        Save {
-            destination_property,
-            property,
-            ..Save::new(ttl, &self.destination, &self.endpoint)
-        }
-    }
-}
-
-impl<C, P> Deref for Checkout<C, P> {
-    type Target = C;
-
-    fn deref(&self) -> &C {
-        &self.connection
-    }
-}
-
-impl<C, P> DerefMut for Checkout<C, P> {
-    fn deref_mut(&mut self) -> &mut C {
-        &mut self.connection
     }
 }

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use scache_client::{Checkout, Pool};
+use scache_client::{Checkout, Pool, Properties};
 use scache_sys::sockets::{self, Until};
 
 use self::program::Program;
@@ -196,8 +196,9 @@ impl Connect {
         // its own.
         match sockets::wait(connection.as_fd(), Until::Readable, Duration::ZERO) {
             Ok(false) => {
-                let property = format!("{REUSE_COUNT}{uses}\n");
-                let kept = connection.release_with(self.ttl, b"", property.as_bytes());
+                let property = format!("{REUSE_COUNT}{uses}\n").into_bytes();
+                let properties = Properties::new([], property).unwrap_or_default();
+                let kept = connection.release_with(self.ttl, &properties);
                 self.note(|| match kept {
                     true => "left the connection in the cache".to_owned(),
                     false => "closed the connection: the cache does not have it".to_owned(),
@@ -233,7 +234,7 @@ impl Connection {
         };
         connection
             .reused()
-            .map_or(0, |properties| uses(&properties.connection))
+            .map_or(0, |properties| uses(properties.connection()))
     }
 }
 

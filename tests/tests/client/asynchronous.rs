@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::net::UnixStream as StdStream;
 use std::time::Duration;
 
-use scache_client::Save;
 use scache_client::tokio::{Client, Pool};
+use scache_client::{Properties, Save};
 use scache_tests::wire::{Connection, dummy, list};
 use tokio::net::UnixStream;
 
@@ -181,11 +181,12 @@ fn tasks_check_out_and_release() {
                 .await
                 .expect("connected");
             assert!(fresh.reused().is_none());
-            assert!(fresh.release_with(TTL, b"of d", b"of e").await);
+            let properties = Properties::new(*b"of d", *b"of e").expect("no NUL");
+            assert!(fresh.release_with(TTL, &properties).await);
             let again = pool.checkout(b"d", &["e"], async |_| Err::<UnixStream, _>(()));
             let again = again.await.expect("it is in the cache");
             let properties = again.reused().expect("used before");
-            assert_eq!(&*properties.connection, b"of e");
+            assert_eq!(properties.connection(), b"of e");
             again.writable().await.expect("it is open");
             assert_eq!(again.try_write(b"nonce").expect("written"), 5);
             let mut nonce = [0; 5];

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use scache_client::{CheckoutError, Client, Counters, Error, Pool};
+use scache_client::{CheckoutError, Client, Counters, Error, Pool, Properties, ValueError};
 use scache_tests::wire::{Connection, dummy, list};
 
 use crate::cut::{Act, First};
@@ -65,12 +65,13 @@ fn what_is_released_is_checked_out_again() {
             .expect("connected");
         assert_eq!(fresh.reused(), None);
         assert_eq!(fresh.endpoint(), b"e");
-        assert!(fresh.release_with(TTL, b"of d", b"of e"));
+        let properties = Properties::new(*b"of d", *b"of e").expect("no NUL");
+        assert!(fresh.release_with(TTL, &properties));
         // By the destination where that says the endpoint, by the endpoint elsewhere.
         let again = pool.clone().checkout(b"d", &["f", "e"], nobody);
         let again = again.expect("it is in the cache");
         let properties = again.reused().expect("used before");
-        assert_eq!(&*properties.connection, b"of e");
+        assert_eq!(properties.connection(), b"of e");
         assert_eq!(again.endpoint(), b"e");
         assert!(connection.check(&again));
         let none = pool.checkout(b"d", &["e"], nobody);
@@ -85,6 +86,40 @@ fn what_is_released_is_checked_out_again() {
         });
         assert_eq!(pool.counters(), expected);
     });
+}
+
+#[test]
+fn a_name_that_no_cache_can_have_is_an_error_at_once() {
+    // Also without a cache: it would go unnoticed until there is one.
+    let pool = Pool::new("/nonexistent/scache");
+    for (destination, endpoints) in [
+        (&b"a\0b"[..], &["e"][..]),
+        (b"d", &["e", "a\0b"]),
+        (b"a\0b", &[]),
+    ] {
+        let checkout = pool.checkout(destination, endpoints, nobody);
+        let error = checkout.expect_err("no name");
+        assert!(
+            matches!(error, CheckoutError::Name(ValueError::Nul)),
+            "{error}"
+        );
+    }
+    let long = "x".repeat(65_537);
+    let checkout = pool.checkout(long.as_bytes(), &["e"], nobody);
+    let error = checkout.expect_err("no name");
+    assert!(matches!(error, CheckoutError::Name(ValueError::TooLong)));
+    assert_eq!(pool.counters(), Counters::default());
+}
+
+#[test]
+fn a_checkout_is_shown_as_text() {
+    let pool = Pool::new("/nonexistent/scache");
+    let made = pool.checkout(b"smtp\nexample.com\n", &["e"], |_| {
+        UnixStream::pair().map(|(near, _)| near)
+    });
+    let shown = format!("{:?}", made.expect("connected"));
+    let names = r#"destination: "smtp\nexample.com\n", endpoint: "e", reused: None"#;
+    assert!(shown.contains(names), "{shown}");
 }
 
 #[test]

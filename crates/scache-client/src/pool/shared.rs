@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use scache_sys::generation::Generation;
 use scache_sys::sockets::{self, Until};
 
+use super::Counters;
 use super::circuit::{Circuit, Failure, Permit};
-use super::{Counters, Properties};
-use crate::{Client, Error, Found, FoundThrough, Trust};
+use crate::{Client, Error, Found, FoundThrough, Properties, Trust};
 
 /// How long requests of one checkout or release may take together, unless a pool is told otherwise. A connection that is
 /// not cached costs less than a cache that does not answer.
@@ -188,10 +188,7 @@ impl<T> Shared<T> {
                 destination_property,
                 endpoint: Some(endpoint),
             })) => {
-                let properties = Properties {
-                    destination: destination_property,
-                    connection: found.property.clone(),
-                };
+                let properties = Properties::received(destination_property, found.property.clone());
                 if usable(&found).and_then(|()| prepare(&found)).is_err() {
                     count(&tally.stale);
                     return Judged::Stale;

@@ -9,7 +9,8 @@ use tokio::runtime::Handle;
 
 use super::Client;
 use crate::pool::shared::{Judged, Settings, Shared, State};
-use crate::{Checkout, CheckoutError, Counters, Error, Found, Trust};
+use crate::pool::{Names, check_names};
+use crate::{Checkout, CheckoutError, Counters, Error, Found, Properties, Trust};
 
 /// Connections through the cache, or without it when it is away: [`crate::Pool`], whose calls are futures.
 ///
@@ -120,6 +121,7 @@ impl Pool {
         N: AsRef<[u8]>,
         F: Future<Output = Result<C, E>>,
     {
+        check_names(destination, endpoints)?;
         if let Some(found) = self.find(destination, endpoints).await {
             return Ok(found);
         }
@@ -127,9 +129,11 @@ impl Pool {
         for endpoint in endpoints {
             match connect(endpoint).await {
                 Ok(connection) => {
-                    let endpoint = endpoint.as_ref().into();
-                    let pool = self.clone();
-                    return Ok(Checkout::new(pool, connection, destination, endpoint, None));
+                    let names = Names {
+                        destination: destination.into(),
+                        endpoint: endpoint.as_ref().into(),
+                    };
+                    return Ok(Checkout::new(self.clone(), connection, names, None));
                 }
                 Err(error) => failed = CheckoutError::Connect(error),
             }
@@ -155,15 +159,12 @@ impl Pool {
             left = left.saturating_sub(began.elapsed());
             match self.0.judge(permit, found, |_| Ok(())) {
                 Judged::Usable(connection, endpoint, properties) => {
-                    let pool = self.clone();
-                    let properties = Some(properties);
-                    break Some(Checkout::new(
-                        pool,
-                        connection,
-                        destination,
+                    let names = Names {
+                        destination: destination.into(),
                         endpoint,
-                        properties,
-                    ));
+                    };
+                    let pool = self.clone();
+                    break Some(Checkout::new(pool, connection, names, Some(properties)));
                 }
                 Judged::Stale if !left.is_zero() => {}
                 Judged::Stale | Judged::Nothing => break None,
@@ -223,19 +224,19 @@ impl<C: AsFd> Checkout<C, Pool> {
     /// [`Checkout::release`](crate::Checkout::release) for [`Pool`]. The connection is closed here in any case, also
     /// if the future is dropped.
     pub async fn release(self, ttl: Duration) -> bool {
-        self.release_with(ttl, b"", b"").await
+        self.release_with(ttl, &Properties::default()).await
     }
 
-    /// Likewise, with what the next one is to know of the destination and of the connection
-    /// ([`Properties`](crate::Properties)).
-    pub async fn release_with(self, ttl: Duration, destination: &[u8], connection: &[u8]) -> bool {
+    /// Puts the connection back as [`Checkout::release`](crate::Checkout::release) does, with what the next one is to
+    /// know.
+    pub async fn release_with(self, ttl: Duration, properties: &Properties) -> bool {
         if !self.is_own() {
             return false;
         }
         let Some((mut client, permit)) = self.pool().0.client() else {
             return false;
         };
-        let save = self.save(ttl, destination, connection);
+        let save = self.save(ttl, properties);
         client.set_timeout(self.pool().0.settings.timeout);
         let saved = client.save(&save, &*self).await;
         self.pool().put_back(client);

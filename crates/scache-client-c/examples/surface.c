@@ -1,9 +1,9 @@
 /*
  * surface - each function of scache.h, once
  *
- *     surface SOCKET
+ *     surface SOCKET [details]
  *
- * Says what is wrong, if anything, and ends with 1 then.
+ * Says what is wrong, if anything, and ends with 1 then. `details`: the cache is one of ours, which says more than stock.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +34,7 @@ static int connected(int one, int other)
     return write(one, &said, 1) == 1 && read(other, &heard, 1) == 1 && heard == said;
 }
 
-static void all(scache *cache)
+static void all(scache *cache, int details)
 {
     struct scache_found found;
     const char *endpoints[] = {"none", "e2"};
@@ -46,14 +46,23 @@ static void all(scache *cache)
 
     CHECK(scache_find_endpoint(cache, "e1", &found) == SCACHE_NOT_FOUND);
     CHECK(strcmp(scache_error(cache), "") == 0);
+    CHECK(scache_taken(cache) == -1);
 
-    CHECK(scache_save_endpoint(cache, 9, "e1", "p1", first[0]) == SCACHE_OK);
+    CHECK(scache_save_endpoint(cache, 1, "e1", "p1", first[0]) == SCACHE_OK);
+    CHECK(scache_granted_ms(cache) == (details ? 1000 : -1));
     close(first[0]);
     CHECK(scache_find_endpoint(cache, "e1", &found) == SCACHE_OK);
     CHECK(strcmp(found.endpoint, "e1") == 0);
     CHECK(strcmp(found.property, "p1") == 0);
     CHECK(strcmp(found.destination_property, "") == 0);
+    CHECK(scache_taken(cache) == (details ? 1 : -1));
+    CHECK(details ? scache_age_ms(cache) >= 0 : scache_age_ms(cache) == -1);
+    CHECK(scache_granted_ms(cache) == -1);
     CHECK(connected(found.connection, first[1]));
+    CHECK(scache_save_endpoint(cache, 1, "e1", "p1", found.connection) == SCACHE_OK);
+    close(found.connection);
+    CHECK(scache_find_endpoint(cache, "e1", &found) == SCACHE_OK);
+    CHECK(scache_taken(cache) == (details ? 2 : -1));
     close(found.connection);
 
     CHECK(scache_save(cache, 9, "d", "pd", "e2", "p2", second[0]) == SCACHE_OK);
@@ -89,14 +98,14 @@ int main(int argc, char **argv)
     struct scache_found found;
     char directory[] = "/tmp/scache-surface-XXXXXX", path[128];
 
-    if (argc != 2) {
-        fprintf(stderr, "usage: surface SOCKET\n");
+    if (argc != 2 && argc != 3) {
+        fprintf(stderr, "usage: surface SOCKET [details]\n");
         return 2;
     }
     cache = scache_open(argv[1]);
     CHECK(cache != NULL);
     scache_set_timeout(cache, 20000);
-    all(cache);
+    all(cache, argc == 3);
 
     /* What makes no sense is an error, and says so. */
     CHECK(scache_save_endpoint(cache, 9, "e", "p", -1) == SCACHE_ERROR);
@@ -112,7 +121,8 @@ int main(int argc, char **argv)
     scache_close(NULL);
 
     scache_set_stock(cache);
-    all(cache);
+    all(cache, 0);
+    CHECK(scache_age_ms(NULL) == -1 && scache_taken(NULL) == -1 && scache_granted_ms(NULL) == -1);
     scache_close(cache);
 
     /* A socket in a directory that everybody may write to may be anybody's. */

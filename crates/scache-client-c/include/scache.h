@@ -89,7 +89,11 @@ scache *scache_open(const char *path);
 /* Ends a client; what it has saved stays cached. NULL is allowed. */
 void scache_close(scache *cache);
 
-/* How long a request may take in all, 10 s otherwise. 0 counts as a millisecond. */
+/*
+ * How long a request may take in all, 10 s otherwise. 0 counts as a millisecond. A cache that is stopped or hangs costs a
+ * program so much with each request: where connecting costs little, 500 ms are enough, and a program that got
+ * SCACHE_ERROR leaves the cache alone for a while.
+ */
 void scache_set_timeout(scache *cache, unsigned int milliseconds);
 
 /* Speaks the stock protocol only, from the next request on. */
@@ -126,6 +130,18 @@ enum scache_result scache_find_endpoint(scache *cache, const char *endpoint, str
  */
 enum scache_result scache_find(scache *cache, const char *destination, const char *const *endpoints, size_t count,
                                struct scache_found *found);
+
+/*
+ * What the cache said besides, in the last call with the handle: a call that finds or saves. -1 if it did not say: the
+ * stock program never does, ours does not know the past of every connection.
+ *
+ * Of the connection that was found: how many milliseconds ago it was first saved, and how often it was taken, this time
+ * included. Receivers limit both. Of what was saved: how many milliseconds it is kept, which is less than was asked for if
+ * the cache has a lower limit; 0 if it was not kept, but was closed with its goodbye, as by a cache that is drained.
+ */
+long long scache_age_ms(const scache *cache);
+long long scache_taken(const scache *cache);
+long long scache_granted_ms(const scache *cache);
 
 /* Why the last call failed, for a log; empty if it did not. Valid until the next call with the handle. */
 const char *scache_error(const scache *cache);

@@ -4,7 +4,7 @@
 //! pointer that C got wrong cannot be found out, but for NULL, which is an error everywhere.
 
 use std::error::Error as _;
-use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_uint};
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_longlong, c_uint};
 use std::fmt::Write as _;
 use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::ptr::null;
 use std::time::Duration;
 
-use scache_client::{Client, Error, Found, FoundThrough, Save, Trust};
+use scache_client::{Client, Error, Found, FoundThrough, History, Save, Saved, Trust};
 
 /// `struct scache`.
 #[derive(Debug)]
@@ -24,6 +24,16 @@ pub struct Handle {
     endpoint: CString,
     destination_property: CString,
     property: CString,
+    details: Details,
+}
+
+/// What the cache said of the last request that succeeded.
+#[derive(Clone, Copy, Debug, Default)]
+struct Details {
+    /// The past of what was found.
+    history: Option<History>,
+    /// How long what was saved is kept.
+    granted: Option<Duration>,
 }
 
 /// `struct scache_found`.
@@ -83,6 +93,7 @@ pub unsafe extern "C" fn scache_open(path: *const c_char) -> *mut Handle {
         endpoint: CString::default(),
         destination_property: CString::default(),
         property: CString::default(),
+        details: Details::default(),
     }))
 }
 
@@ -281,12 +292,59 @@ pub unsafe extern "C" fn scache_error(cache: *const Handle) -> *const c_char {
     }
 }
 
+/// See scache.h.
+///
+/// # Safety
+/// `cache` is NULL or comes from [`scache_open`]; no other thread uses it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn scache_age_ms(cache: *const Handle) -> c_longlong {
+    // SAFETY: the caller's promise is the same.
+    let history = unsafe { details(cache) }.history;
+    milliseconds(history.map(|history| history.age))
+}
+
+/// See scache.h.
+///
+/// # Safety
+/// `cache` is NULL or comes from [`scache_open`]; no other thread uses it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn scache_taken(cache: *const Handle) -> c_longlong {
+    // SAFETY: the caller's promise is the same.
+    let history = unsafe { details(cache) }.history;
+    history.map_or(-1, |history| history.taken.into())
+}
+
+/// See scache.h.
+///
+/// # Safety
+/// `cache` is NULL or comes from [`scache_open`]; no other thread uses it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn scache_granted_ms(cache: *const Handle) -> c_longlong {
+    // SAFETY: the caller's promise is the same.
+    milliseconds(unsafe { details(cache) }.granted)
+}
+
+/// What is known of the last request.
+///
+/// # Safety
+/// `cache` is NULL or comes from [`scache_open`]; no other thread uses it.
+unsafe fn details(cache: *const Handle) -> Details {
+    // SAFETY: the caller's promise is the same.
+    unsafe { cache.as_ref() }.map_or_else(Details::default, |handle| handle.details)
+}
+
+fn milliseconds(time: Option<Duration>) -> c_longlong {
+    time.and_then(|time| c_longlong::try_from(time.as_millis()).ok())
+        .unwrap_or(-1)
+}
+
 /// A connection that was found, with strings that C can read.
 struct Strings {
     connection: c_int,
     endpoint: Option<CString>,
     destination_property: CString,
     property: CString,
+    history: Option<History>,
 }
 
 impl Strings {
@@ -295,26 +353,29 @@ impl Strings {
             endpoint: endpoint.map(string),
             destination_property: string(destination_property),
             property: string(&found.property),
+            history: found.history,
             connection: found.connection.into_raw_fd(),
         }
     }
 }
 
-/// Runs a call and says how it went.
+/// Runs a call that saves something and says how it went.
 ///
 /// # Safety
 /// `cache` is NULL or comes from [`scache_open`]; no other thread uses it.
 unsafe fn with(
     cache: *mut Handle,
-    call: impl FnOnce(&mut Client) -> Result<(), Failure>,
+    call: impl FnOnce(&mut Client) -> Result<Saved, Failure>,
 ) -> ScacheResult {
     // SAFETY: the caller's promise is the same.
     let Some(handle) = (unsafe { cache.as_mut() }) else {
         return ScacheResult::Error;
     };
+    handle.details = Details::default();
     match handle.client.as_mut().ok_or(NULL).and_then(call) {
-        Ok(()) => {
+        Ok(saved) => {
             handle.error = CString::default();
+            handle.details.granted = saved.ttl();
             ScacheResult::Ok
         }
         Err(failure) => handle.failed(&failure),
@@ -335,6 +396,7 @@ unsafe fn with_found(
     let Some(handle) = (unsafe { cache.as_mut() }) else {
         return ScacheResult::Error;
     };
+    handle.details = Details::default();
     if found.is_null() {
         return handle.failed(&NULL);
     }
@@ -350,6 +412,7 @@ unsafe fn with_found(
     handle.endpoint = strings.endpoint.unwrap_or_default();
     handle.destination_property = strings.destination_property;
     handle.property = strings.property;
+    handle.details.history = strings.history;
     let value = FoundStrings {
         connection: strings.connection,
         endpoint: if known {

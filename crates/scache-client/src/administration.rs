@@ -154,7 +154,7 @@ pub(crate) fn report(answer: Answer) -> Result<scache_proto::attr::Attributes, E
     match answer {
         Answer::Report(report) => Ok(report),
         Answer::Refused(scache_proto::Status::Malformed) => Err(Error::Unsupported),
-        Answer::Refused(_) | Answer::Done | Answer::Found { .. } => Err(Error::Refused),
+        Answer::Refused(_) | Answer::Done(_) | Answer::Found { .. } => Err(Error::Refused),
     }
 }
 

@@ -15,7 +15,7 @@ use scache_sys::sockets::{self, Until};
 
 use crate::exchange::{Answer, Exchange, Socket, left};
 use crate::operation::Operation;
-use crate::{Error, Found, FoundThrough, Save, Trust};
+use crate::{Error, Found, FoundThrough, Save, Saved, Trust};
 
 /// How long a request may take unless a client is told otherwise.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
@@ -66,10 +66,10 @@ impl Client {
         self.0.timeout = timeout.max(SHORTEST);
     }
 
-    /// Speaks the stock protocol, also to a server that knows more.
+    /// Speaks the stock protocol from the next request on, also to a server that knows more.
     #[must_use]
     pub fn without_inline(mut self) -> Self {
-        self.0.inline = false;
+        self.0.speak_stock();
         self
     }
 
@@ -86,8 +86,8 @@ impl Client {
 
     /// Leaves a connection in the cache, under the name of an endpoint.
     ///
-    /// `ttl` is rounded up to whole seconds, and the server has a limit of its own for it. `property`
-    /// comes back with the connection. When this has succeeded the connection belongs to the cache:
+    /// `ttl` is rounded up to whole seconds, and the server has a limit of its own for it, which [`Saved::ttl`] shows.
+    /// `property` comes back with the connection. When this has succeeded the connection belongs to the cache:
     /// drop it without using it, and above all without shutting it down.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Client {
         endpoint: &[u8],
         property: &[u8],
         connection: &impl AsFd,
-    ) -> Result<(), Error> {
+    ) -> Result<Saved, Error> {
         let operation = Operation::save_endpoint(ttl, endpoint, property)?;
         self.perform(&operation, Some(connection.as_fd()))?.saved()
     }
@@ -114,7 +114,7 @@ impl Client {
         destination: &[u8],
         property: &[u8],
         endpoint: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<Saved, Error> {
         let operation = Operation::save_destination(ttl, destination, property, endpoint)?;
         self.perform(&operation, None)?.saved()
     }
@@ -127,7 +127,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`Error`]. The connection is still the caller's, but for [`Error::Lost`].
-    pub fn save(&mut self, save: &Save<'_>, connection: &impl AsFd) -> Result<(), Error> {
+    pub fn save(&mut self, save: &Save<'_>, connection: &impl AsFd) -> Result<Saved, Error> {
         let operation = Operation::save(save)?;
         self.perform(&operation, Some(connection.as_fd()))?.saved()
     }

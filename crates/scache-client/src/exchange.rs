@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use scache_proto::attr::Attributes;
 use scache_proto::client::{Outcome, Session};
+use scache_proto::reply::History;
 use scache_proto::{Descriptors, Label, Property, Request, Status, Ttl, request::Labels};
 use scache_sys::descriptors::Descriptor;
 use scache_sys::generation::Generation;
@@ -16,7 +17,7 @@ use scache_sys::sockets::Name;
 use scache_sys::trust::{Distrust, Trust};
 
 use crate::Error;
-use crate::operation::{Operation, fits, portions};
+use crate::operation::{Operation, Saved, fits, portions};
 
 /// How often a request is tried over a new connection when one fails: with the pauses, some 600 ms. A daemon has
 /// restarted by then, or will not.
@@ -59,12 +60,14 @@ pub(crate) trait Socket: Sized {
 /// What came of an operation.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    Done,
+    /// Done; of a save, how long the server keeps it, if it says so.
+    Done(Option<Duration>),
     Found {
         descriptor: Descriptor,
         endpoint: Option<Box<[u8]>>,
         destination_property: Box<[u8]>,
         property: Box<[u8]>,
+        history: Option<History>,
     },
     /// What was asked about the cache.
     Report(Attributes),
@@ -77,7 +80,7 @@ pub(crate) enum Answer {
 pub(crate) struct Exchange<S: Socket> {
     pub(crate) path: PathBuf,
     pub(crate) timeout: Duration,
-    pub(crate) inline: bool,
+    inline: bool,
     pub(crate) trust: Trust,
     /// Between operations only: one that fails or is dropped in the middle takes its connection with it, so
     /// that no reply is ever taken for that to another request.
@@ -89,6 +92,8 @@ pub(crate) struct Exchange<S: Socket> {
 struct Link<S> {
     socket: S,
     session: Session<Descriptor>,
+    /// The first outcome is that of [`Request::Details`], which was sent ahead of a request.
+    details_pending: bool,
     /// The process that connected. A child has a copy of the socket, and must not use it.
     generation: Generation,
 }
@@ -111,6 +116,13 @@ impl<S: Socket> Exchange<S> {
             trust: Trust::Named,
             link: None,
         }
+    }
+
+    /// Speaks the stock protocol only from now on: a connection on which more was agreed is not used any more.
+    pub(crate) fn speak_stock(&mut self) {
+        self.abandon_inherited();
+        self.inline = false;
+        self.link = None;
     }
 
     /// Carries an operation out, over as many connections as that takes.
@@ -191,11 +203,17 @@ impl<S: Socket> Exchange<S> {
         let mut link = Link {
             socket: S::new(socket).map_err(Failure::Unreachable)?,
             session: Session::default(),
+            details_pending: false,
             generation: Generation::current(),
         };
         if self.inline {
             // A stock server refuses, and the session goes on as it was.
             link.request(&Request::Inline, None, deadline).await?;
+        }
+        if link.session.offers_details() {
+            // Goes with the next request: whether it is granted changes nothing for that.
+            link.session.start(&Request::Details);
+            link.details_pending = true;
         }
         Ok(link)
     }
@@ -321,7 +339,7 @@ impl<S: Socket> Link<S> {
             endpoint,
         };
         let bound = self.request(&binding, None, deadline).await?;
-        if !matches!(bound, Answer::Done) {
+        if !matches!(bound, Answer::Done(_)) {
             return Ok(bound);
         }
         let request = Request::SaveEndpoint {
@@ -429,6 +447,9 @@ impl<S: Socket> Link<S> {
                 }
             }
             if let Some(outcome) = self.session.poll_outcome() {
+                if std::mem::take(&mut self.details_pending) {
+                    continue;
+                }
                 return Ok(outcome);
             }
             let mut buffer = [0; READ_BYTES];
@@ -456,14 +477,15 @@ impl<S: Socket> Link<S> {
 impl From<Outcome<Descriptor>> for Answer {
     fn from(outcome: Outcome<Descriptor>) -> Self {
         match outcome {
-            Outcome::Done | Outcome::Saved { .. } => Self::Done,
+            Outcome::Done => Self::Done(None),
+            Outcome::Saved { ttl } => Self::Done(Some(ttl)),
             Outcome::Refused(status) => Self::Refused(status),
             Outcome::Report(report) => Self::Report(report),
             Outcome::Found {
                 descriptor,
                 endpoint,
                 properties,
-                ..
+                history,
             } => {
                 let mut properties = properties.into_iter().rev();
                 Self::Found {
@@ -471,6 +493,7 @@ impl From<Outcome<Descriptor>> for Answer {
                     endpoint,
                     property: properties.next().unwrap_or_default(),
                     destination_property: properties.next().unwrap_or_default(),
+                    history,
                 }
             }
         }
@@ -478,9 +501,9 @@ impl From<Outcome<Descriptor>> for Answer {
 }
 
 impl Answer {
-    pub(crate) fn saved(self) -> Result<(), Error> {
+    pub(crate) fn saved(self) -> Result<Saved, Error> {
         match self {
-            Self::Done => Ok(()),
+            Self::Done(ttl) => Ok(Saved { ttl }),
             Self::Refused(_) | Self::Report(_) | Self::Found { .. } => Err(Error::Refused),
         }
     }

@@ -6,6 +6,8 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use scache_proto::reply::History;
+
 use crate::exchange::Answer;
 use crate::properties::Text;
 
@@ -21,6 +23,9 @@ pub struct Found {
     pub connection: OwnedFd,
     /// What was saved with it.
     pub property: Box<[u8]>,
+    /// How old it is and how often it was taken. `None` if the cache does not say: a cache of ours says it over inline
+    /// descriptors and forgets it when it holds very many; the stock program never says it.
+    pub history: Option<History>,
 }
 
 /// A connection that was looked for by a destination.
@@ -42,6 +47,7 @@ impl fmt::Debug for Found {
         f.debug_struct("Found")
             .field("connection", &self.connection)
             .field("property", &Text(&self.property))
+            .field("history", &self.history)
             .finish()
     }
 }
@@ -101,15 +107,17 @@ impl FoundThrough {
                 endpoint,
                 destination_property,
                 property,
+                history,
             } => Some(Self {
                 found: Found {
                     connection: descriptor.into(),
                     property,
+                    history,
                 },
                 destination_property,
                 endpoint,
             }),
-            Answer::Done | Answer::Refused(_) | Answer::Report(_) => None,
+            Answer::Done(_) | Answer::Refused(_) | Answer::Report(_) => None,
         }
     }
 }
@@ -124,6 +132,7 @@ mod tests {
         Found {
             connection: connection.into(),
             property: Box::default(),
+            history: None,
         }
     }
 

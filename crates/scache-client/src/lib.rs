@@ -73,12 +73,13 @@ pub mod tokio;
 pub use client::Client;
 pub use error::Error;
 pub use found::{Found, FoundThrough};
-pub use operation::Save;
+pub use operation::{Save, Saved};
 pub use pool::{Checkout, CheckoutError, Counters, Pool};
 pub use properties::Properties;
 
 pub use scache_proto::ValueError;
 pub use scache_proto::client::ProtocolError;
+pub use scache_proto::reply::History;
 pub use scache_sys::places::PlaceError;
 pub use scache_sys::trust::{Distrust, Trust};
 

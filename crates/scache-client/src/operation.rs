@@ -79,6 +79,29 @@ pub struct Save<'a> {
     pub property: &'a [u8],
 }
 
+/// What the cache said of something that it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved {
+    pub(crate) ttl: Option<Duration>,
+}
+
+impl Saved {
+    /// How long it stays in the cache, if nobody takes it and it need not make room for others: what was asked for, or
+    /// the limit of the cache if that is less. Zero: see [`Saved::is_kept`]. `None` if the cache does not say, as the
+    /// stock program.
+    #[must_use]
+    pub fn ttl(self) -> Option<Duration> {
+        self.ttl
+    }
+
+    /// Whether the cache keeps it, as far as it says. If not, because it is drained or because of a limit of its own, it
+    /// has said goodbye to the connection and closed it.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        self.ttl != Some(Duration::ZERO)
+    }
+}
+
 impl<'a> Save<'a> {
     /// Without properties.
     #[must_use]

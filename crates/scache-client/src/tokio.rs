@@ -33,7 +33,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::client::{SHORTEST, TIMEOUT};
 use crate::exchange::{Answer, Exchange, Socket};
 use crate::operation::Operation;
-use crate::{Error, Found, FoundThrough, Save, Trust};
+use crate::{Error, Found, FoundThrough, Save, Saved, Trust};
 
 mod administration;
 mod pool;
@@ -86,10 +86,10 @@ impl Client {
         self.0.timeout = timeout.max(SHORTEST);
     }
 
-    /// Speaks the stock protocol, also to a server that knows more.
+    /// Speaks the stock protocol from the next request on, also to a server that knows more.
     #[must_use]
     pub fn without_inline(mut self) -> Self {
-        self.0.inline = false;
+        self.0.speak_stock();
         self
     }
 
@@ -110,7 +110,7 @@ impl Client {
         endpoint: &[u8],
         property: &[u8],
         connection: &impl AsFd,
-    ) -> Result<(), Error> {
+    ) -> Result<Saved, Error> {
         let operation = Operation::save_endpoint(ttl, endpoint, property)?;
         let connection = Some(connection.as_fd());
         self.perform(&operation, connection).await?.saved()
@@ -126,7 +126,7 @@ impl Client {
         destination: &[u8],
         property: &[u8],
         endpoint: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<Saved, Error> {
         let operation = Operation::save_destination(ttl, destination, property, endpoint)?;
         self.perform(&operation, None).await?.saved()
     }
@@ -135,7 +135,7 @@ impl Client {
     ///
     /// # Errors
     /// See [`Error`]. The connection is still the caller's, but for [`Error::Lost`].
-    pub async fn save(&mut self, save: &Save<'_>, connection: &impl AsFd) -> Result<(), Error> {
+    pub async fn save(&mut self, save: &Save<'_>, connection: &impl AsFd) -> Result<Saved, Error> {
         let operation = Operation::save(save)?;
         let connection = Some(connection.as_fd());
         self.perform(&operation, connection).await?.saved()

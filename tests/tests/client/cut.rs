@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use scache_client::{Error, Found, Save};
+use scache_client::{Error, Found, Save, Saved};
 use scache_tests::wire::{Client as Peer, Connection, DEADLINE, Heard, dummy, list};
 
 use crate::servers::{KINDS, Protocol, Server, TTL, lead};
@@ -147,6 +147,11 @@ fn status(digit: &str) -> Act {
     Say(list(&[("status", digit)]))
 }
 
+/// The answer to a request for inline descriptors.
+fn offer() -> Act {
+    Say(list(&[("status", "0"), ("details", "yes")]))
+}
+
 fn found_endp() -> Vec<u8> {
     list(&[("status", "0"), ("property", "p")])
 }
@@ -164,11 +169,22 @@ fn found() -> Vec<u8> {
     ])
 }
 
+fn found_with_details() -> Vec<u8> {
+    list(&[
+        ("status", "0"),
+        ("label", "e"),
+        ("property", "d"),
+        ("property", "p"),
+        ("age_ms", "12"),
+        ("taken", "3"),
+    ])
+}
+
 /// Runs `save` with the first server in front of each real one.
 fn saves(
     protocol: Protocol,
     cases: &[Case],
-    save: impl Fn(&mut scache_client::Client, &Connection) -> Result<(), Error>,
+    save: impl Fn(&mut scache_client::Client, &Connection) -> Result<Saved, Error>,
 ) {
     for kind in KINDS {
         for (number, (acts, end)) in cases.iter().enumerate() {
@@ -293,6 +309,17 @@ fn a_connection_is_saved_once_inline() {
                 Lost,
             ),
             (|| vec![Hear, status("0"), Hear, status("0")], Carried),
+            // The request for details comes first, and is answered or not.
+            (|| vec![Hear, offer(), Hear, Hear], Lost),
+            (|| vec![Hear, offer(), Hear, Hear, status("0")], Lost),
+            (
+                || vec![Hear, offer(), Hear, Hear, status("0"), status("0")],
+                Carried,
+            ),
+            (
+                || vec![Hear, offer(), Hear, Hear, status("1"), status("0")],
+                Carried,
+            ),
         ],
         |client, connection| client.save(&Save::new(TTL, b"d", b"e"), &connection.near()),
     );
@@ -356,6 +383,15 @@ fn a_connection_is_found_once_inline() {
             ),
             (
                 || vec![Hear, status("0"), Hear, SayDescriptor(found())],
+                Carried,
+            ),
+            (|| vec![Hear, offer(), Hear, Hear], Repeated),
+            (|| vec![Hear, offer(), Hear, Hear, status("0")], Repeated),
+            (
+                || {
+                    let found = SayDescriptor(found_with_details());
+                    vec![Hear, offer(), Hear, Hear, status("0"), found]
+                },
                 Carried,
             ),
         ],

@@ -73,7 +73,7 @@ fn save_and_find(mut client: Client, number: usize, over: &AtomicBool) -> (u64, 
         let connection = Connection::new();
         let save = Save::new(TTL, destination.as_bytes(), endpoint.as_bytes());
         match client.save(&save, &connection.near()) {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Error::Lost(_)) => {
                 lost += 1;
                 // It may be there all the same.

@@ -45,6 +45,56 @@ fn connections_are_saved_and_found_by_endpoint_and_by_destination() {
 }
 
 #[test]
+fn caches_of_ours_tell_age_reuses_and_the_granted_time() {
+    for kind in KINDS {
+        for protocol in [Protocol::Best, Protocol::Stock] {
+            let server = Server::start(kind);
+            let mut client = server.client(protocol);
+            let tells = kind != Kind::Stock && protocol == Protocol::Best;
+            let mut connection = Connection::new();
+            let mut near = connection.near().try_clone_to_owned().expect("a copy");
+            connection.let_go();
+            for taken in 1..=3 {
+                let second = Duration::from_secs(1);
+                let saved = match taken {
+                    1 => client.save_endpoint(second, b"e", b"", &near),
+                    _ => client.save(&Save::new(second, b"d", b"e"), &near),
+                };
+                let saved = saved.expect("saved");
+                assert_eq!(saved.ttl(), tells.then_some(second));
+                assert!(saved.is_kept());
+                let found = client.find(b"d", &["e"]).expect("asked").expect("there");
+                let history = found.found.history;
+                assert_eq!(history.map(|history| history.taken), tells.then_some(taken));
+                near = found.found.connection;
+            }
+            assert!(connection.check(&near));
+            let bound = client.save_destination(2 * TTL * 1000, b"d", b"", b"e");
+            let granted = bound.expect("bound").ttl();
+            assert_eq!(granted.is_some(), tells);
+            assert!(granted.is_none_or(|ttl| ttl <= TTL), "{granted:?}");
+        }
+    }
+}
+
+#[test]
+fn a_cache_that_is_drained_tells_that_it_keeps_nothing() {
+    let server = Server::start(Kind::Scached);
+    let mut client = server.client(Protocol::Best);
+    let connection = Connection::new();
+    client.drain(true).expect("drained");
+    let saved = client.save(&Save::new(TTL, b"d", b"e"), &connection.near());
+    let saved = saved.expect("it answers");
+    assert_eq!(
+        (saved.ttl(), saved.is_kept()),
+        (Some(Duration::ZERO), false)
+    );
+    client.drain(false).expect("no longer");
+    let saved = client.save(&Save::new(TTL, b"d", b"e"), &connection.near());
+    assert!(saved.expect("it answers").is_kept());
+}
+
+#[test]
 fn what_is_saved_in_one_is_found_in_one() {
     with_each(|_, mut client| {
         let connections = [(); 3].map(|()| Connection::new());

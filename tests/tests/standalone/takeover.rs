@@ -361,7 +361,7 @@ fn clients_that_come_meanwhile_are_served_by_one_of_the_two() {
                 while !over.load(Ordering::Relaxed) {
                     let connection = Connection::new();
                     let near = connection.near();
-                    let ((), tries) = twice(path, again, |client| {
+                    let (_, tries) = twice(path, again, |client| {
                         client.save_endpoint(LONG, endpoint.as_bytes(), b"", &near)
                     });
                     // Of a save that broke off nobody knows whether it came to pass.

@@ -14,7 +14,7 @@ use scache_sys::sockets::{self, Until};
 
 use super::Counters;
 use super::circuit::{Circuit, Failure, Permit};
-use crate::{Client, Error, Found, FoundThrough, Properties, Trust};
+use crate::{Client, Error, Found, FoundThrough, Properties, Saved, Trust};
 
 /// How long requests of one checkout or release may take together, unless a pool is told otherwise. A connection that is
 /// not cached costs less than a cache that does not answer.
@@ -217,9 +217,9 @@ impl<T> Shared<T> {
     }
 
     /// Takes note of what came of a save.
-    pub(crate) fn note(&self, permit: Permit, saved: Result<(), Error>) -> bool {
+    pub(crate) fn note(&self, permit: Permit, saved: Result<Saved, Error>) -> bool {
         match saved {
-            Ok(()) => {
+            Ok(_) => {
                 let state = self.state();
                 state.circuit().answered(permit);
                 count(&state.tally.saved);

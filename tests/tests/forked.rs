@@ -60,7 +60,7 @@ fn work(pool: &Pool, name: &str) {
         let identity = Identity::of(&near);
         let mut near = Some(near);
         let made = pool.checkout(name.as_bytes(), &[name], |_| near.take().ok_or(()));
-        assert!(made.expect("connected").release(TTL), "{name}");
+        assert!(made.expect("connected").release(TTL).is_kept(), "{name}");
         let none = |_: &&str| Err::<UnixStream, ()>(());
         let found = pool
             .checkout(name.as_bytes(), &[name], none)
@@ -78,7 +78,7 @@ fn a_pool(scached: &Scached) {
     let (near, _far) = UnixStream::pair().expect("a pair");
     let mut near = Some(near);
     let made = pool.checkout(b"before", &["before"], |_| near.take().ok_or(()));
-    assert!(made.expect("connected").release(TTL));
+    assert!(made.expect("connected").release(TTL).is_kept());
     assert_eq!(pool.counters().misses, 1);
     both(
         || work(&pool, "child"),
@@ -86,7 +86,7 @@ fn a_pool(scached: &Scached) {
             let none = |_: &&str| Err::<UnixStream, ()>(());
             for _ in 0..50 {
                 let found = pool.checkout(b"before", &["before"], none);
-                assert!(found.expect("cached").release(TTL));
+                assert!(found.expect("cached").release(TTL).is_kept());
             }
         },
     );
@@ -104,7 +104,10 @@ fn a_checkout(scached: &Scached) {
         checkout.release(TTL)
     };
     // Of the two only the parent puts it back, and the child has not closed it for the parent.
-    both(|| assert!(!release()), || assert!(release()));
+    both(
+        || assert!(!release().is_kept()),
+        || assert!(release().is_kept()),
+    );
     let mut client = Client::new(scached.path());
     assert!(client.find_endpoint(b"e").expect("answered").is_some());
     assert!(client.find_endpoint(b"e").expect("answered").is_none());

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use scache_client::{CheckoutError, Pool};
+use scache_client::{Checkout, CheckoutError, Pool};
 
 const MESSAGES: u32 = 10;
 
@@ -44,8 +44,11 @@ fn main() -> ExitCode {
 fn send(server: &str, cache: &str, number: &str) -> Result<(), Box<dyn Error>> {
     let pool = Pool::new(cache).on_error(|error| eprintln!("smtp: {error}"));
     let destination = format!("smtp:{server}");
-    let mut fresh = |_: &&str| greet(TcpStream::connect(server)?);
-    let mut session = match pool.checkout(destination.as_bytes(), &[&*destination], &mut fresh) {
+    let fresh = |_: &&str| greet(TcpStream::connect(server)?);
+    // What the server has closed a moment ago is passed over.
+    let check = |session: &mut Checkout<TcpStream>| say(session, "RSET", "250").is_ok();
+    let session = pool.checkout_checked(destination.as_bytes(), &[&*destination], fresh, check);
+    let session = match session {
         Ok(session) => session,
         Err(CheckoutError::Connect(error)) => return Err(error.into()),
         Err(error) => return Err(error.to_string().into()),
@@ -54,14 +57,10 @@ fn send(server: &str, cache: &str, number: &str) -> Result<(), Box<dyn Error>> {
         Some(_) => "goes on in a session",
         None => "begins a session",
     };
-    if session.reused().is_some() && say(&session, "RSET", "250").is_err() {
-        // The server has closed it a moment ago.
-        *session = greet(TcpStream::connect(server)?)?;
-    }
     deliver(&session, number)?;
     println!("  sender {number} (process {}) {how}", std::process::id());
     // The reply to the message was read to its end, and nothing else is under way.
-    if !session.release(TTL) {
+    if !session.release(TTL).is_kept() {
         println!("  sender {number} closes it");
     }
     Ok(())

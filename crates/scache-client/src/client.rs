@@ -15,6 +15,7 @@ use scache_sys::sockets::{self, Until};
 
 use crate::exchange::{Answer, Exchange, Socket, left};
 use crate::operation::Operation;
+use crate::pool::shared::Timed;
 use crate::{Error, Found, FoundThrough, Save, Saved, Trust};
 
 /// How long a request may take unless a client is told otherwise.
@@ -58,12 +59,8 @@ impl Client {
     /// millisecond counts as one.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.0.timeout = timeout.max(SHORTEST);
+        self.set_timeout(timeout);
         self
-    }
-
-    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
-        self.0.timeout = timeout.max(SHORTEST);
     }
 
     /// Speaks the stock protocol from the next request on, also to a server that knows more.
@@ -182,6 +179,12 @@ impl Client {
         connection: Option<BorrowedFd<'_>>,
     ) -> Result<Answer, Error> {
         at_once(self.0.perform(operation, connection))
+    }
+}
+
+impl Timed for Client {
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.0.timeout = timeout.max(SHORTEST);
     }
 }
 

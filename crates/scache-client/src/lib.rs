@@ -74,7 +74,7 @@ pub use client::Client;
 pub use error::Error;
 pub use found::{Found, FoundThrough};
 pub use operation::{Save, Saved};
-pub use pool::{Checkout, CheckoutError, Counters, Pool};
+pub use pool::{Checkout, CheckoutError, Counters, Pool, Released};
 pub use properties::Properties;
 
 pub use scache_proto::ValueError;

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use scache_sys::sockets;
 
-use crate::{Client, Error, Found, Trust};
+use crate::{Client, Error, Found, Trust, ValueError};
 
 mod checkout;
 mod circuit;
 pub(crate) mod shared;
 
-pub use checkout::{Checkout, CheckoutError};
+pub use checkout::{Checkout, CheckoutError, Released};
 pub(crate) use checkout::{Names, check_names};
-use shared::{Judged, Shared};
+use shared::{Judged, Shared, Timed};
 
 /// Connections through the cache, or without it when it is away.
 ///
@@ -56,8 +56,14 @@ pub struct Counters {
     pub misses: u64,
     /// Connections from the cache that were closed or had spoken, and were passed over.
     pub stale: u64,
+    /// Connections from the cache that the program's own check found unfit ([`Pool::checkout_checked`]).
+    pub rejected: u64,
+    /// Connections that were older, or used more often, than the pool allows: found and passed over, or not put back.
+    pub worn: u64,
     /// Connections that were put back.
     pub saved: u64,
+    /// Connections that the cache took and did not keep, because it is drained or has a limit of its own.
+    pub declined: u64,
     /// Requests, to find or to save, that the cache failed.
     pub cache_errors: u64,
     /// Requests that were not made, because the cache had failed a moment ago.
@@ -103,6 +109,27 @@ impl Pool {
         self
     }
 
+    /// Changes how old a connection may be that is used again (any age otherwise). What is older is neither taken from the
+    /// cache nor put back, and what is put back stays no longer than until then.
+    ///
+    /// Its age is known if the cache is one of ours and speaks inline descriptors, and counts from its first save; of a
+    /// connection that was made or adopted by this pool, from that moment.
+    #[must_use]
+    pub fn with_max_age(mut self, age: Duration) -> Self {
+        self.0.settings.limits.age = age;
+        self
+    }
+
+    /// Changes how often a connection may be taken from the cache (any number of times otherwise). What was taken so often
+    /// is not put back. With 0 no connection is used again.
+    ///
+    /// How often that was is known as its age is ([`Pool::with_max_age`]).
+    #[must_use]
+    pub fn with_max_reuse(mut self, times: u32) -> Self {
+        self.0.settings.limits.reuse = times;
+        self
+    }
+
     /// Changes how long a connection to the cache is kept that no request uses (5 s otherwise). The daemon has a limited
     /// number of slots for clients.
     ///
@@ -139,8 +166,8 @@ impl Pool {
     ///
     /// A connection from the cache is looked at: if its peer has closed it or has spoken the next one is taken. It
     /// may still be closed in the next moment, so a first request that fails on a connection that
-    /// [was used before](Checkout::reused) deserves a second try. It is in blocking mode; other options are as they
-    /// were left.
+    /// [was used before](Checkout::reused) deserves a second try ([`Pool::checkout_checked`], [`Pool::checkout_fresh`]). It
+    /// is in blocking mode; other options are as they were left.
     ///
     /// `C` is made of what was found by `TryFrom<Found>`, as `TcpStream`, `UnixStream` and `OwnedFd` are. What it cannot be
     /// made of, such as a UNIX socket if it is a `TcpStream`, is closed, told ([`Error::Unsuitable`]) and passed over.
@@ -154,7 +181,48 @@ impl Pool {
         &self,
         destination: &[u8],
         endpoints: &[N],
-        mut connect: impl FnMut(&N) -> Result<C, E>,
+        connect: impl FnMut(&N) -> Result<C, E>,
+    ) -> Result<Checkout<C>, CheckoutError<E>>
+    where
+        C: AsFd + TryFrom<Found>,
+        C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        N: AsRef<[u8]>,
+    {
+        self.checkout_checked(destination, endpoints, connect, |_| true)
+    }
+
+    /// [`Pool::checkout`] of a connection that `check` is content with, if it comes from the cache: one over which a first
+    /// request succeeds, such as RSET or PING. What it rejects is closed, and the next one is tried.
+    ///
+    /// ```no_run
+    /// # use std::io::{Read, Write};
+    /// # use std::net::TcpStream;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = scache_client::Pool::new("/run/scache/scache.sock");
+    /// let server = pool.checkout_checked(
+    ///     b"redis:cache.example.com",
+    ///     &["redis:[192.0.2.1]:6379"],
+    ///     |_| TcpStream::connect("192.0.2.1:6379"),
+    ///     |server| {
+    ///         let mut answer = [0; 7];
+    ///         server.write_all(b"PING\r\n").is_ok()
+    ///             && server.read_exact(&mut answer).is_ok()
+    ///             && answer == *b"+PONG\r\n"
+    ///     },
+    /// )?;
+    /// # drop(server);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Pool::checkout`].
+    pub fn checkout_checked<C, N, E>(
+        &self,
+        destination: &[u8],
+        endpoints: &[N],
+        connect: impl FnMut(&N) -> Result<C, E>,
+        check: impl FnMut(&mut Checkout<C>) -> bool,
     ) -> Result<Checkout<C>, CheckoutError<E>>
     where
         C: AsFd + TryFrom<Found>,
@@ -162,9 +230,24 @@ impl Pool {
         N: AsRef<[u8]>,
     {
         check_names(destination, endpoints)?;
-        if let Some(found) = self.find(destination, endpoints) {
-            return Ok(found);
+        match self.find(destination, endpoints, check) {
+            Some(found) => Ok(found),
+            None => self.checkout_fresh(destination, endpoints, connect),
         }
+    }
+
+    /// A new connection to `destination`, past the cache, which may have it when it is released: for the second try, when
+    /// a first request has failed over a connection that was used before.
+    ///
+    /// # Errors
+    /// As [`Pool::checkout`].
+    pub fn checkout_fresh<C, N: AsRef<[u8]>, E>(
+        &self,
+        destination: &[u8],
+        endpoints: &[N],
+        mut connect: impl FnMut(&N) -> Result<C, E>,
+    ) -> Result<Checkout<C>, CheckoutError<E>> {
+        check_names(destination, endpoints)?;
         let mut failed = CheckoutError::NoEndpoint;
         for endpoint in endpoints {
             match connect(endpoint) {
@@ -181,7 +264,31 @@ impl Pool {
         Err(failed)
     }
 
-    fn find<C>(&self, destination: &[u8], endpoints: &[impl AsRef<[u8]>]) -> Option<Checkout<C>>
+    /// A connection that was made elsewhere, to be released into the cache under these names as if it had been checked
+    /// out.
+    ///
+    /// # Errors
+    /// [`ValueError`] for names that no cache can have.
+    pub fn adopt<C>(
+        &self,
+        destination: &[u8],
+        endpoint: &[u8],
+        connection: C,
+    ) -> Result<Checkout<C>, ValueError> {
+        check_names(destination, &[endpoint])?;
+        let names = Names {
+            destination: destination.into(),
+            endpoint: endpoint.into(),
+        };
+        Ok(Checkout::new(self.clone(), connection, names, None))
+    }
+
+    fn find<C>(
+        &self,
+        destination: &[u8],
+        endpoints: &[impl AsRef<[u8]>],
+        mut check: impl FnMut(&mut Checkout<C>) -> bool,
+    ) -> Option<Checkout<C>>
     where
         C: TryFrom<Found>,
         C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -195,13 +302,20 @@ impl Pool {
             let found = client.find_as(destination, endpoints, true);
             left = left.saturating_sub(began.elapsed());
             match self.0.judge(permit, found, make_blocking) {
-                Judged::Usable(connection, endpoint, properties) => {
+                Judged::Usable(connection, endpoint, reused) => {
                     let names = Names {
                         destination: destination.into(),
                         endpoint,
                     };
-                    let pool = self.clone();
-                    break Some(Checkout::new(pool, connection, names, Some(properties)));
+                    let mut found = Checkout::new(self.clone(), connection, names, Some(reused));
+                    let is_fit = check(&mut found);
+                    self.0.checked(is_fit);
+                    if is_fit {
+                        break Some(found);
+                    }
+                    if left.is_zero() {
+                        break None;
+                    }
                 }
                 Judged::Stale if !left.is_zero() => {}
                 Judged::Stale | Judged::Nothing => break None,

@@ -33,6 +33,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::client::{SHORTEST, TIMEOUT};
 use crate::exchange::{Answer, Exchange, Socket};
 use crate::operation::Operation;
+use crate::pool::shared::Timed;
 use crate::{Error, Found, FoundThrough, Save, Saved, Trust};
 
 mod administration;
@@ -78,12 +79,8 @@ impl Client {
     /// millisecond counts as one.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.0.timeout = timeout.max(SHORTEST);
+        self.set_timeout(timeout);
         self
-    }
-
-    fn set_timeout(&mut self, timeout: Duration) {
-        self.0.timeout = timeout.max(SHORTEST);
     }
 
     /// Speaks the stock protocol from the next request on, also to a server that knows more.
@@ -192,6 +189,12 @@ impl Client {
         connection: Option<BorrowedFd<'_>>,
     ) -> Result<Answer, Error> {
         self.0.perform(operation, connection).await
+    }
+}
+
+impl Timed for Client {
+    fn set_timeout(&mut self, timeout: Duration) {
+        self.0.timeout = timeout.max(SHORTEST);
     }
 }
 

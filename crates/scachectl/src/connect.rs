@@ -83,7 +83,7 @@ pub(crate) struct Connect {
 /// A connection, and how it was had.
 enum Connection {
     /// It can be left in the cache.
-    Pooled(Checkout<OwnedFd>),
+    Pooled(Box<Checkout<OwnedFd>>),
     /// It is closed in the end.
     Single(OwnedFd),
 }
@@ -172,7 +172,7 @@ impl Connect {
                     .unwrap_or_else(|| format!("{}\n{}", self.service(), self.target));
                 pool.checkout(destination.as_bytes(), candidates, &mut connect)
                     .ok()
-                    .map(Connection::Pooled)
+                    .map(|connection| Connection::Pooled(Box::new(connection)))
             }
             None => candidates
                 .iter()
@@ -198,7 +198,7 @@ impl Connect {
             Ok(false) => {
                 let property = format!("{REUSE_COUNT}{uses}\n").into_bytes();
                 let properties = Properties::new([], property).unwrap_or_default();
-                let kept = connection.release_with(self.ttl, &properties);
+                let kept = connection.release_with(self.ttl, &properties).is_kept();
                 self.note(|| match kept {
                     true => "left the connection in the cache".to_owned(),
                     false => "closed the connection: the cache does not have it".to_owned(),

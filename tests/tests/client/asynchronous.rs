@@ -182,7 +182,7 @@ fn tasks_check_out_and_release() {
                 .expect("connected");
             assert!(fresh.reused().is_none());
             let properties = Properties::new(*b"of d", *b"of e").expect("no NUL");
-            assert!(fresh.release_with(TTL, &properties).await);
+            assert!(fresh.release_with(TTL, &properties).await.is_kept());
             let again = pool.checkout(b"d", &["e"], async |_| Err::<UnixStream, _>(()));
             let again = again.await.expect("it is in the cache");
             let properties = again.reused().expect("used before");
@@ -232,7 +232,14 @@ fn tasks_go_on_without_a_cache() {
             let checkout = pool.checkout(b"d", &["e"], async |_| {
                 Ok::<_, Infallible>(StdStream::pair().expect("a pair").0)
             });
-            assert!(!checkout.await.expect("connected").release(TTL).await);
+            assert!(
+                !checkout
+                    .await
+                    .expect("connected")
+                    .release(TTL)
+                    .await
+                    .is_kept()
+            );
         }
     });
     let counters = pool.counters();

@@ -16,6 +16,7 @@ mod examples;
 mod outside;
 mod pool;
 mod restarts;
+mod reuse;
 mod servers;
 mod stopped;
 mod surface;

@@ -66,7 +66,7 @@ fn what_is_released_is_checked_out_again() {
         assert_eq!(fresh.reused(), None);
         assert_eq!(fresh.endpoint(), b"e");
         let properties = Properties::new(*b"of d", *b"of e").expect("no NUL");
-        assert!(fresh.release_with(TTL, &properties));
+        assert!(fresh.release_with(TTL, &properties).is_kept());
         // By the destination where that says the endpoint, by the endpoint elsewhere.
         let again = pool.clone().checkout(b"d", &["f", "e"], nobody);
         let again = again.expect("it is in the cache");
@@ -76,7 +76,7 @@ fn what_is_released_is_checked_out_again() {
         assert!(connection.check(&again));
         let none = pool.checkout(b"d", &["e"], nobody);
         assert!(matches!(none, Err(CheckoutError::Connect("not this time"))));
-        assert!(again.release(TTL));
+        assert!(again.release(TTL).is_kept());
         let last = pool.checkout(b"d", &["e"], nobody).expect("it is back");
         assert!(connection.check(&last.into_inner()));
         let expected = counters(|counters| {
@@ -149,7 +149,7 @@ fn endpoints_are_connected_to_in_their_order_until_one_is_there() {
     let checkout = checkout.expect("connected");
     assert_eq!(checkout.endpoint(), b"there");
     assert_eq!(tried, ["away", "there"]);
-    assert!(checkout.release(TTL));
+    assert!(checkout.release(TTL).is_kept());
     let mut client = Client::new(server.path());
     assert!(client.find_endpoint(b"there").expect("asked").is_some());
     let none = pool.checkout(b"d", &[] as &[&str], nobody);
@@ -164,7 +164,7 @@ fn a_connection_that_was_left_non_blocking_blocks_when_it_is_checked_out() {
         let fresh = pool.checkout(b"d", &["e"], |_| {
             Ok::<_, Infallible>(near.try_clone().expect("a copy"))
         });
-        assert!(fresh.expect("connected").release(TTL));
+        assert!(fresh.expect("connected").release(TTL).is_kept());
         let again = pool.checkout(b"d", &["e"], |_| Err::<UnixStream, _>(()));
         let again = again.expect("it is in the cache");
         let flags = rustix::fs::fcntl_getfl(&*again).expect("flags");
@@ -239,7 +239,7 @@ fn a_cache_that_is_away_costs_a_connection_and_is_told_of() {
     for _ in 0..3 {
         let mut connection = Connection::new();
         let checkout = pool.checkout(b"d", &["e"], |_| connect(&mut connection));
-        assert!(!checkout.expect("connected").release(TTL));
+        assert!(!checkout.expect("connected").release(TTL).is_kept());
         assert_eq!(connection.far_hears_to_the_end(), Some(Vec::new()));
     }
     let expected = counters(|counters| {
@@ -262,7 +262,7 @@ fn a_cache_that_comes_back_is_used_again() {
             .checkout(b"d", &["e"], |_| connect(&mut connection))
             .expect("connected");
         server.lead_to(&own);
-        assert!(checkout.release(TTL));
+        assert!(checkout.release(TTL).is_kept());
         let again = pool.checkout(b"d", &["e"], nobody).expect("it is there");
         assert!(connection.check(&again));
         let expected = counters(|counters| {
@@ -310,7 +310,7 @@ fn what_was_on_its_way_when_the_cache_went_is_closed_and_counted() {
         let pool = pool(&server, protocol);
         let mut connection = Connection::new();
         let checkout = pool.checkout(b"d", &["e"], |_| connect(&mut connection));
-        assert!(!checkout.expect("connected").release(TTL));
+        assert!(!checkout.expect("connected").release(TTL).is_kept());
         let (got, _) = first.end();
         assert_eq!(got.len(), 1);
         drop(got);
@@ -337,7 +337,7 @@ fn use_once(pool: &Pool) {
         FAR_ENDS.lock().expect("a lock").push(far);
         Ok::<_, io::Error>(near)
     });
-    assert!(made.expect("connected").release(TTL));
+    assert!(made.expect("connected").release(TTL).is_kept());
 }
 
 #[test]
@@ -391,7 +391,7 @@ fn threads_share_a_pool_and_no_connection() {
                             Ok::<_, io::Error>(near)
                         });
                         let checkout = checkout.expect("connected");
-                        assert!(checkout.release(TTL), "thread {number}");
+                        assert!(checkout.release(TTL).is_kept(), "thread {number}");
                     }
                 });
             }

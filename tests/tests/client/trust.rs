@@ -33,7 +33,7 @@ fn a_client_sends_nothing_to_a_listener_of_another_user() {
     assert!(found.as_ref().is_err_and(is_named), "{found:?}");
     let pool = Pool::new(planted.socket()).with_trust(Trust::OwnOrRoot);
     let checkout = pool.checkout(b"d", &["e"], |_| near.try_clone());
-    assert!(!checkout.expect("connected").release(TTL));
+    assert!(!checkout.expect("connected").release(TTL).is_kept());
     assert_eq!(pool.counters().cache_errors, 1);
     drop(pool);
     let (_, bytes) = planted.caught();

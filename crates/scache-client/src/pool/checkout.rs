@@ -3,12 +3,14 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use scache_proto::reply::History;
 use scache_proto::{Label, ValueError};
 use scache_sys::generation::Generation;
 
 use super::Pool;
+use super::shared::Limits;
 use crate::properties::Text;
 use crate::{Properties, Save};
 
@@ -17,7 +19,9 @@ use crate::{Properties, Save};
 pub struct Checkout<C, P = Pool> {
     connection: C,
     names: Names,
-    reused: Option<Properties>,
+    reused: Option<Reused>,
+    /// When it was found, made or adopted.
+    since: Instant,
     pool: P,
     /// The process that it belongs to: the child of one has a copy.
     generation: Generation,
@@ -28,6 +32,43 @@ pub struct Checkout<C, P = Pool> {
 pub(crate) struct Names {
     pub(crate) destination: Box<[u8]>,
     pub(crate) endpoint: Box<[u8]>,
+}
+
+/// What is known of a connection that comes from the cache.
+#[derive(Clone, Debug)]
+pub(crate) struct Reused {
+    pub(crate) properties: Properties,
+    pub(crate) history: Option<History>,
+}
+
+/// What became of a connection that was released. Unless it was kept it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Released {
+    /// The cache has it.
+    Kept {
+        /// For how long at most, which is less than was asked for if the cache has a lower limit. `None` if the cache does
+        /// not say, as the stock program.
+        ttl: Option<Duration>,
+    },
+    /// The cache took it and closed it, with its goodbye: it is drained, or has a limit of its own.
+    Declined,
+    /// It is older, or was used more often, than the pool allows ([`Pool::with_max_age`], [`Pool::with_max_reuse`]).
+    Worn,
+    /// The cache failed a moment ago and was not asked ([`Pool::with_rest`]).
+    Unasked,
+    /// The cache failed, as [`Pool::on_error`] was told.
+    Failed,
+    /// This process has a copy only of a connection that a parent of it checked out. The parent's is open.
+    Inherited,
+}
+
+impl Released {
+    /// Whether the cache has it.
+    #[must_use]
+    pub fn is_kept(self) -> bool {
+        matches!(self, Self::Kept { .. })
+    }
 }
 
 /// Why there is no connection. A cache that is away is never the reason.
@@ -58,40 +99,38 @@ pub(crate) fn check_names(
 }
 
 impl<C: AsFd> Checkout<C> {
-    /// Puts the connection back for the next one, for `ttl` at most, without properties. Says whether the cache
-    /// has it; if not it is closed.
+    /// Puts the connection back for the next one, for `ttl` at most, without properties, and closes it if the cache does
+    /// not take it.
     ///
     /// In a child of the process that checked it out only the child's copy is closed.
     ///
     /// Only a session that is clean may be put back: every reply read, nothing under way, no state that the next one
     /// does not expect.
-    pub fn release(self, ttl: Duration) -> bool {
+    pub fn release(self, ttl: Duration) -> Released {
         self.release_with(ttl, &Properties::default())
     }
 
     /// Puts the connection back as [`Checkout::release`] does, with what the next one is to know.
-    pub fn release_with(self, ttl: Duration, properties: &Properties) -> bool {
-        if !self.is_own() {
-            return false;
-        }
-        let Some((mut client, permit)) = self.pool().0.client() else {
-            return false;
+    pub fn release_with(self, ttl: Duration, properties: &Properties) -> Released {
+        let shared = &self.pool().0;
+        let (mut client, permit, ttl) = match shared.to_release(&self, ttl) {
+            Ok(granted) => granted,
+            Err(released) => return released,
         };
-        let save = self.save(ttl, properties);
-        client.set_timeout(self.pool().0.settings.timeout);
-        let saved = client.save(&save, &self.connection);
-        let saved = self.pool().0.note(permit, saved);
-        self.pool().0.put_back(client);
-        saved
+        let saved = client.save(&self.save(ttl, properties), &self.connection);
+        let released = shared.note(permit, saved);
+        shared.put_back(client);
+        released
     }
 }
 
 impl<C, P> Checkout<C, P> {
-    pub(crate) fn new(pool: P, connection: C, names: Names, reused: Option<Properties>) -> Self {
+    pub(crate) fn new(pool: P, connection: C, names: Names, reused: Option<Reused>) -> Self {
         Self {
             connection,
             names,
             reused,
+            since: Instant::now(),
             pool,
             generation: Generation::current(),
         }
@@ -105,7 +144,32 @@ impl<C, P> Checkout<C, P> {
     /// What was saved with the connection, if it comes from the cache; `None` if it was made for this checkout.
     #[must_use]
     pub fn reused(&self) -> Option<&Properties> {
-        self.reused.as_ref()
+        self.reused.as_ref().map(|reused| &reused.properties)
+    }
+
+    /// How old the connection was and how often it had been taken when it was found. `None` if it was made for this
+    /// checkout, or if the cache does not say ([`Found::history`](crate::Found::history)).
+    #[must_use]
+    pub fn history(&self) -> Option<History> {
+        self.reused.as_ref()?.history
+    }
+
+    /// How long it may be kept within these limits: `ttl` at most. `None` if not at all.
+    pub(crate) fn may_be_kept(&self, limits: Limits, ttl: Duration) -> Option<Duration> {
+        let history = match &self.reused {
+            None => History {
+                age: Duration::ZERO,
+                taken: 0,
+            },
+            Some(reused) => match reused.history {
+                Some(history) => history,
+                None => return Some(ttl),
+            },
+        };
+        let age = history.age.saturating_add(self.since.elapsed());
+        let left = limits.age.saturating_sub(age);
+        let is_worn = left.is_zero() || history.taken >= limits.reuse;
+        (!is_worn).then(|| ttl.min(left))
     }
 
     /// The endpoint that the connection leads to, and that it is put back under.
@@ -153,7 +217,8 @@ impl<C: fmt::Debug, P> fmt::Debug for Checkout<C, P> {
             .field("connection", &self.connection)
             .field("destination", &Text(&self.names.destination))
             .field("endpoint", &Text(&self.names.endpoint))
-            .field("reused", &self.reused)
+            .field("reused", &self.reused())
+            .field("history", &self.history())
             .finish_non_exhaustive()
     }
 }

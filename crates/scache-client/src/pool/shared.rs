@@ -13,6 +13,7 @@ use scache_sys::generation::Generation;
 use scache_sys::sockets::{self, Until};
 
 use super::Counters;
+use super::checkout::{Checkout, Released, Reused};
 use super::circuit::{Circuit, Failure, Permit};
 use crate::{Client, Error, Found, FoundThrough, Properties, Saved, Trust};
 
@@ -46,8 +47,18 @@ pub(crate) struct Settings {
     pub(crate) inline: bool,
     pub(crate) trust: Trust,
     pub(crate) rest: Duration,
+    pub(crate) limits: Limits,
     pub(crate) idle_limit: Duration,
     pub(crate) tell: Option<Tell>,
+}
+
+/// Up to when a connection is used again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Its age since it was made.
+    pub(crate) age: Duration,
+    /// How often it may be taken from the cache.
+    pub(crate) reuse: u32,
 }
 
 /// What one process knows. `T` is a client.
@@ -74,18 +85,26 @@ struct Tally {
     hits: AtomicU64,
     misses: AtomicU64,
     stale: AtomicU64,
+    rejected: AtomicU64,
+    worn: AtomicU64,
     saved: AtomicU64,
+    declined: AtomicU64,
     cache_errors: AtomicU64,
     unasked: AtomicU64,
 }
 
 /// What a find has brought.
 pub(crate) enum Judged<C> {
-    /// A connection as the program wants it, the endpoint that it was saved under, what was saved with it.
-    Usable(C, Box<[u8]>, Properties),
+    /// A connection as the program wants it, the endpoint that it was saved under, what is known of it.
+    Usable(C, Box<[u8]>, Reused),
     /// Look for another one.
     Stale,
     Nothing,
+}
+
+/// A client whose next request may take so long.
+pub(crate) trait Timed {
+    fn set_timeout(&mut self, timeout: Duration);
 }
 
 impl From<&Settings> for Client {
@@ -110,6 +129,10 @@ impl<T> Shared<T> {
                 inline: true,
                 trust: Trust::Named,
                 rest: REST,
+                limits: Limits {
+                    age: Duration::MAX,
+                    reuse: u32::MAX,
+                },
                 idle_limit: IDLE_LIMIT,
                 tell: None,
             },
@@ -166,7 +189,7 @@ impl<T> Shared<T> {
         self.state().close_idle(self.settings.idle_limit);
     }
 
-    /// Counts what a find has brought, and makes a `C` of it if it is any good. `prepare` does what is to be done before.
+    /// Counts what a find has brought, but a connection that is [to be checked](Shared::checked), and makes a `C` of it if it is any good. `prepare` does what is to be done before.
     pub(crate) fn judge<C>(
         &self,
         permit: Permit,
@@ -188,16 +211,24 @@ impl<T> Shared<T> {
                 destination_property,
                 endpoint: Some(endpoint),
             })) => {
-                let properties = Properties::received(destination_property, found.property.clone());
+                let limits = self.settings.limits;
+                let history = found.history;
+                if history
+                    .is_some_and(|history| history.age > limits.age || history.taken > limits.reuse)
+                {
+                    count(&tally.worn);
+                    return Judged::Stale;
+                }
+                let reused = Reused {
+                    properties: Properties::received(destination_property, found.property.clone()),
+                    history,
+                };
                 if usable(&found).and_then(|()| prepare(&found)).is_err() {
                     count(&tally.stale);
                     return Judged::Stale;
                 }
                 match C::try_from(found) {
-                    Ok(connection) => {
-                        count(&tally.hits);
-                        Judged::Usable(connection, endpoint, properties)
-                    }
+                    Ok(connection) => Judged::Usable(connection, endpoint, reused),
                     Err(error) => {
                         count(&tally.stale);
                         self.tell(&Error::Unsuitable(error.into()));
@@ -216,20 +247,51 @@ impl<T> Shared<T> {
         }
     }
 
+    /// Takes note of what the program's check said of what a find has brought.
+    pub(crate) fn checked(&self, is_fit: bool) {
+        let tally = &self.state().tally;
+        count(if is_fit { &tally.hits } else { &tally.rejected });
+    }
+
+    /// Returns a client with the permission to save a connection that is released, and for how long, or what becomes of
+    /// the connection otherwise.
+    pub(crate) fn to_release<C, P>(
+        &self,
+        checkout: &Checkout<C, P>,
+        ttl: Duration,
+    ) -> Result<(T, Permit, Duration), Released>
+    where
+        T: for<'s> From<&'s Settings> + Timed,
+    {
+        if !checkout.is_own() {
+            return Err(Released::Inherited);
+        }
+        let Some(ttl) = checkout.may_be_kept(self.settings.limits, ttl) else {
+            count(&self.state().tally.worn);
+            return Err(Released::Worn);
+        };
+        let (mut client, permit) = self.client().ok_or(Released::Unasked)?;
+        client.set_timeout(self.settings.timeout);
+        Ok((client, permit, ttl))
+    }
+
     /// Takes note of what came of a save.
-    pub(crate) fn note(&self, permit: Permit, saved: Result<Saved, Error>) -> bool {
-        match saved {
-            Ok(_) => {
-                let state = self.state();
-                state.circuit().answered(permit);
-                count(&state.tally.saved);
-                true
-            }
+    pub(crate) fn note(&self, permit: Permit, saved: Result<Saved, Error>) -> Released {
+        let saved = match saved {
+            Ok(saved) => saved,
             Err(error) => {
                 self.failed(permit, &error);
-                false
+                return Released::Failed;
             }
+        };
+        let state = self.state();
+        state.circuit().answered(permit);
+        if !saved.is_kept() {
+            count(&state.tally.declined);
+            return Released::Declined;
         }
+        count(&state.tally.saved);
+        Released::Kept { ttl: saved.ttl() }
     }
 
     fn failed(&self, permit: Permit, error: &Error) {
@@ -340,6 +402,7 @@ impl<T> fmt::Debug for Shared<T> {
             .field("inline", &self.settings.inline)
             .field("trust", &self.settings.trust)
             .field("rest", &self.settings.rest)
+            .field("limits", &self.settings.limits)
             .field("idle_limit", &self.settings.idle_limit)
             .field("tally", &self.state().tally)
             .finish_non_exhaustive()
@@ -353,7 +416,10 @@ impl Tally {
             hits: read(&self.hits),
             misses: read(&self.misses),
             stale: read(&self.stale),
+            rejected: read(&self.rejected),
+            worn: read(&self.worn),
             saved: read(&self.saved),
+            declined: read(&self.declined),
             cache_errors: read(&self.cache_errors),
             unasked: read(&self.unasked),
         }

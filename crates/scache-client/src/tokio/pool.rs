@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::Client;
-use crate::pool::shared::{Judged, Settings, Shared, State};
+use crate::pool::shared::{Judged, Settings, Shared, State, Timed};
 use crate::pool::{Names, check_names};
-use crate::{Checkout, CheckoutError, Counters, Error, Found, Properties, Trust};
+use crate::{
+    Checkout, CheckoutError, Counters, Error, Found, Properties, Released, Trust, ValueError,
+};
 
 /// Connections through the cache, or without it when it is away: [`crate::Pool`], whose calls are futures.
 ///
@@ -75,6 +77,20 @@ impl Pool {
         self
     }
 
+    /// [`crate::Pool::with_max_age`].
+    #[must_use]
+    pub fn with_max_age(mut self, age: Duration) -> Self {
+        self.0.settings.limits.age = age;
+        self
+    }
+
+    /// [`crate::Pool::with_max_reuse`].
+    #[must_use]
+    pub fn with_max_reuse(mut self, times: u32) -> Self {
+        self.0.settings.limits.reuse = times;
+        self
+    }
+
     /// Changes how long a connection to the cache is kept that no request uses (5 s otherwise). The daemon has a limited
     /// number of slots for clients.
     ///
@@ -113,7 +129,7 @@ impl Pool {
         &self,
         destination: &[u8],
         endpoints: &'e [N],
-        mut connect: impl FnMut(&'e N) -> F,
+        connect: impl FnMut(&'e N) -> F,
     ) -> Result<Checkout<C, Self>, CheckoutError<E>>
     where
         C: AsFd + TryFrom<Found>,
@@ -121,10 +137,73 @@ impl Pool {
         N: AsRef<[u8]>,
         F: Future<Output = Result<C, E>>,
     {
+        let check = |found| std::future::ready(Some(found));
+        self.checkout_checked(destination, endpoints, connect, check)
+            .await
+    }
+
+    /// [`crate::Pool::checkout_checked`]. `check` returns the connection if it is content with it.
+    ///
+    /// ```no_run
+    /// # use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    /// # use tokio::net::TcpStream;
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = scache_client::tokio::Pool::new("/run/scache/scache.sock");
+    /// # let endpoints = ["redis:[192.0.2.1]:6379"];
+    /// let server = pool.checkout_checked(
+    ///     b"redis:cache.example.com",
+    ///     &endpoints,
+    ///     async |_| TcpStream::connect("192.0.2.1:6379").await,
+    ///     async |mut server| {
+    ///         let mut answer = [0; 7];
+    ///         server.write_all(b"PING\r\n").await.ok()?;
+    ///         server.read_exact(&mut answer).await.ok()?;
+    ///         (answer == *b"+PONG\r\n").then_some(server)
+    ///     },
+    /// );
+    /// # drop(server.await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Pool::checkout`].
+    pub async fn checkout_checked<'e, C, N, E, F, G>(
+        &self,
+        destination: &[u8],
+        endpoints: &'e [N],
+        connect: impl FnMut(&'e N) -> F,
+        check: impl FnMut(Checkout<C, Self>) -> G,
+    ) -> Result<Checkout<C, Self>, CheckoutError<E>>
+    where
+        C: AsFd + TryFrom<Found>,
+        C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        N: AsRef<[u8]>,
+        F: Future<Output = Result<C, E>>,
+        G: Future<Output = Option<Checkout<C, Self>>>,
+    {
         check_names(destination, endpoints)?;
-        if let Some(found) = self.find(destination, endpoints).await {
-            return Ok(found);
+        match self.find(destination, endpoints, check).await {
+            Some(found) => Ok(found),
+            None => self.checkout_fresh(destination, endpoints, connect).await,
         }
+    }
+
+    /// [`crate::Pool::checkout_fresh`].
+    ///
+    /// # Errors
+    /// As [`Pool::checkout`].
+    pub async fn checkout_fresh<'e, C, N, E, F>(
+        &self,
+        destination: &[u8],
+        endpoints: &'e [N],
+        mut connect: impl FnMut(&'e N) -> F,
+    ) -> Result<Checkout<C, Self>, CheckoutError<E>>
+    where
+        N: AsRef<[u8]>,
+        F: Future<Output = Result<C, E>>,
+    {
+        check_names(destination, endpoints)?;
         let mut failed = CheckoutError::NoEndpoint;
         for endpoint in endpoints {
             match connect(endpoint).await {
@@ -141,12 +220,32 @@ impl Pool {
         Err(failed)
     }
 
-    async fn find<C>(
+    /// [`crate::Pool::adopt`].
+    ///
+    /// # Errors
+    /// [`ValueError`] for names that no cache can have.
+    pub fn adopt<C>(
+        &self,
+        destination: &[u8],
+        endpoint: &[u8],
+        connection: C,
+    ) -> Result<Checkout<C, Self>, ValueError> {
+        check_names(destination, &[endpoint])?;
+        let names = Names {
+            destination: destination.into(),
+            endpoint: endpoint.into(),
+        };
+        Ok(Checkout::new(self.clone(), connection, names, None))
+    }
+
+    async fn find<C, G>(
         &self,
         destination: &[u8],
         endpoints: &[impl AsRef<[u8]>],
+        mut check: impl FnMut(Checkout<C, Self>) -> G,
     ) -> Option<Checkout<C, Self>>
     where
+        G: Future<Output = Option<Checkout<C, Self>>>,
         C: TryFrom<Found>,
         C::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
@@ -158,13 +257,20 @@ impl Pool {
             let found = client.find_as(destination, endpoints, true).await;
             left = left.saturating_sub(began.elapsed());
             match self.0.judge(permit, found, |_| Ok(())) {
-                Judged::Usable(connection, endpoint, properties) => {
+                Judged::Usable(connection, endpoint, reused) => {
                     let names = Names {
                         destination: destination.into(),
                         endpoint,
                     };
-                    let pool = self.clone();
-                    break Some(Checkout::new(pool, connection, names, Some(properties)));
+                    let found = Checkout::new(self.clone(), connection, names, Some(reused));
+                    let found = check(found).await;
+                    self.0.checked(found.is_some());
+                    if found.is_some() {
+                        break found;
+                    }
+                    if left.is_zero() {
+                        break None;
+                    }
                 }
                 Judged::Stale if !left.is_zero() => {}
                 Judged::Stale | Judged::Nothing => break None,
@@ -223,24 +329,21 @@ impl Drop for Sweeper {
 impl<C: AsFd> Checkout<C, Pool> {
     /// [`Checkout::release`](crate::Checkout::release) for [`Pool`]. The connection is closed here in any case, also
     /// if the future is dropped.
-    pub async fn release(self, ttl: Duration) -> bool {
+    pub async fn release(self, ttl: Duration) -> Released {
         self.release_with(ttl, &Properties::default()).await
     }
 
     /// Puts the connection back as [`Checkout::release`](crate::Checkout::release) does, with what the next one is to
     /// know.
-    pub async fn release_with(self, ttl: Duration, properties: &Properties) -> bool {
-        if !self.is_own() {
-            return false;
-        }
-        let Some((mut client, permit)) = self.pool().0.client() else {
-            return false;
+    pub async fn release_with(self, ttl: Duration, properties: &Properties) -> Released {
+        let pool = self.pool();
+        let (mut client, permit, ttl) = match pool.0.to_release(&self, ttl) {
+            Ok(granted) => granted,
+            Err(released) => return released,
         };
-        let save = self.save(ttl, properties);
-        client.set_timeout(self.pool().0.settings.timeout);
-        let saved = client.save(&save, &*self).await;
-        self.pool().put_back(client);
-        self.pool().0.note(permit, saved)
+        let saved = client.save(&self.save(ttl, properties), &*self).await;
+        pool.put_back(client);
+        pool.0.note(permit, saved)
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::time::Duration;
 
+use scache_client::Checkout;
 use scache_client::tokio::Pool;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -45,8 +46,25 @@ fn as_documented(pool: Pool, address: String) -> JoinHandle<io::Result<bool>> {
     })
 }
 
-const FORMS: [Form; 6] = [
+/// A first request over what is found, which takes it and gives it back.
+fn checked(pool: Pool, address: String) -> JoinHandle<io::Result<bool>> {
+    tokio::spawn(async move {
+        let check = async |found: Checkout<TcpStream, Pool>| {
+            found.writable().await.ok()?;
+            Some(found)
+        };
+        let connect = async |_: &&str| TcpStream::connect(&address).await;
+        let checkout = pool.checkout_checked(b"destination", &["endpoint"], connect, check);
+        let checkout = checkout.await.map_err(io::Error::other)?;
+        let reused = checkout.reused().is_some();
+        checkout.release(Duration::from_secs(30)).await;
+        Ok(reused)
+    })
+}
+
+const FORMS: [Form; 7] = [
     as_documented,
+    checked,
     form!(endpoints, address, async |_| TcpStream::connect(&address)
         .await),
     form!(endpoints, address, async |endpoint| connect(endpoint).await),

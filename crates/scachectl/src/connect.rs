@@ -14,14 +14,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use scache_client::{Checkout, Pool, Properties};
+use scache_client::{Checkout, CheckoutError, Pool, Properties, Released};
 use scache_sys::sockets::{self, Until};
 
 use self::program::Program;
 use self::target::{Candidate, Target};
 use crate::failure::{Failure, Status, say};
+use crate::labels::Typed;
 use crate::socket::Socket;
-use crate::{cache, time};
+use crate::{cache, figures, time};
 
 /// How long the cache may take to answer: it is there to save time.
 const CACHE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -52,16 +53,16 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "NAME")]
     service: Option<String>,
 
-    /// The destination's whole name in the cache [default: SERVICE, newline, HOST:PORT]
+    /// The destination's whole name in the cache; \n is the end of a field [default: SERVICE, newline, HOST:PORT]
     #[arg(long, value_name = "LABEL")]
-    destination: Option<String>,
+    destination: Option<Typed>,
 
     #[arg(
         long,
         value_name = "LABEL",
-        help = "The endpoint's whole name in the cache, for all addresses [default: SERVICE, newline, [IP]:PORT]"
+        help = "The endpoint's whole name in the cache, for all addresses; \\n is the end of a field [default: SERVICE, newline, [IP]:PORT]"
     )]
-    endpoint: Option<String>,
+    endpoint: Option<Typed>,
 
     /// How long the connection may wait in the cache for the next program
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = time::parse)]
@@ -96,7 +97,7 @@ impl Connect {
     ) -> Result<ExitCode, Failure> {
         let candidates = self
             .target
-            .candidates(&self.service(), self.endpoint.as_deref())?;
+            .candidates(&self.service(), self.endpoint.as_ref())?;
         let pool = self.pool(socket);
         let connection = self.connect(pool.as_ref(), &candidates)?;
         let reused = connection.reused();
@@ -166,13 +167,17 @@ impl Connect {
         };
         let connection = match pool {
             Some(pool) => {
-                let destination = self
-                    .destination
-                    .clone()
-                    .unwrap_or_else(|| format!("{}\n{}", self.service(), self.target));
-                pool.checkout(destination.as_bytes(), candidates, &mut connect)
-                    .ok()
-                    .map(|connection| Connection::Pooled(Box::new(connection)))
+                let named = self.destination.as_ref().map(|typed| typed.0.clone());
+                let destination = named
+                    .unwrap_or_else(|| format!("{}\n{}", self.service(), self.target).into_bytes());
+                match pool.checkout(&destination, candidates, &mut connect) {
+                    Ok(connection) => Some(Connection::Pooled(Box::new(connection))),
+                    Err(CheckoutError::Name(error)) => {
+                        let text = format!("this cannot be a name in the cache: {error}");
+                        return Err(Failure::new(Status::Usage, text));
+                    }
+                    Err(_) => None,
+                }
             }
             None => candidates
                 .iter()
@@ -198,11 +203,8 @@ impl Connect {
             Ok(false) => {
                 let property = format!("{REUSE_COUNT}{uses}\n").into_bytes();
                 let properties = Properties::new([], property).unwrap_or_default();
-                let kept = connection.release_with(self.ttl, &properties).is_kept();
-                self.note(|| match kept {
-                    true => "left the connection in the cache".to_owned(),
-                    false => "closed the connection: the cache does not have it".to_owned(),
-                });
+                let released = connection.release_with(self.ttl, &properties);
+                self.note(|| became(released, self.ttl));
             }
             Ok(true) | Err(_) => {
                 self.note(|| {
@@ -235,6 +237,24 @@ impl Connection {
         connection
             .reused()
             .map_or(0, |properties| uses(properties.connection()))
+    }
+}
+
+/// What became of a connection that was to be left in the cache for `wanted`.
+fn became(released: Released, wanted: Duration) -> String {
+    match released {
+        Released::Kept { ttl: Some(ttl) } if ttl < wanted => format!(
+            "left the connection in the cache, for {} instead of {}: the cache keeps nothing longer (its option --ttl-limit, \
+             or connection_cache_ttl_limit in main.cf)",
+            figures::time(ttl),
+            figures::time(wanted),
+        ),
+        Released::Kept { .. } => "left the connection in the cache".to_owned(),
+        Released::Declined => "the cache closed the connection: it is drained (scachectl drain --off ends that), or the \
+                               connection was used as often or for as long as the cache allows"
+            .to_owned(),
+        // Why was said before.
+        _ => "closed the connection: the cache does not have it".to_owned(),
     }
 }
 

@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use scache_client::Client;
 use scache_tests::port::Port;
 use scache_tests::process::Process;
 use scache_tests::wire::DEADLINE;
@@ -165,6 +166,52 @@ fn names_keep_connections_apart_or_bring_them_together() {
     assert_eq!(uses(&names), "0");
     assert_eq!(uses(&["--destination", "d", "--endpoint", "other"]), "1");
     assert_eq!(uses(&["--destination", "other", "--endpoint", "e"]), "2");
+}
+
+#[test]
+fn names_are_written_as_for_list_and_purge() {
+    let server = Cache::start(Kind::Scached);
+    let target = echo_server().to_string();
+    let names = [
+        "--destination",
+        r"smtp\nexample.com\n",
+        "--endpoint",
+        r"e\\\x00ff",
+    ];
+    let said = connect(&server.path(), &names, &target, USES);
+    assert_eq!(said.status, Some(64), "a name with a NUL: {said:?}");
+    let names = [&names[..3], &[r"e\\\xff"]].concat();
+    assert_eq!(says(&server.path(), &names, &target, USES), "0");
+    let mut client = Client::new(server.path());
+    let bindings = client.bindings(b"", 0).expect("listed").entries;
+    assert_eq!(bindings.len(), 1);
+    assert_eq!(&*bindings[0].destination, b"smtp\nexample.com\n");
+    assert_eq!(&*bindings[0].endpoint, b"e\\\xff");
+    assert_eq!(says(&server.path(), &names, &target, USES), "1");
+}
+
+#[test]
+fn it_says_why_a_connection_was_not_left_for_as_long_as_was_asked_for() {
+    let server = Cache::start(Kind::Scached);
+    let target = echo_server().to_string();
+    let verbose = |options: &[&str]| {
+        let options = [&["-v"], options].concat();
+        let said = connect(&server.path(), &options, &target, USES);
+        assert_eq!(said.status, Some(0), "{said:?}");
+        said.err
+    };
+    let kept = verbose(&["--ttl", "1s"]);
+    assert!(
+        kept.ends_with("left the connection in the cache\n"),
+        "{kept}"
+    );
+    let less = verbose(&["--ttl", "100d"]);
+    assert!(less.contains("instead of 100d"), "{less}");
+    assert!(less.contains("--ttl-limit"), "{less}");
+    let mut client = Client::new(server.path());
+    client.drain(true).expect("drained");
+    let drained = verbose(&[]);
+    assert!(drained.contains("scachectl drain --off"), "{drained}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, Status};
+use crate::labels::Typed;
 use crate::socket;
 
 /// What the user wrote.
@@ -27,7 +28,7 @@ pub(super) enum Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     address: Address,
-    label: String,
+    label: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Target {
     pub(super) fn candidates(
         &self,
         service: &str,
-        label: Option<&str>,
+        label: Option<&Typed>,
     ) -> Result<Vec<Candidate>, Failure> {
         let addresses: Vec<Address> = match self {
             Self::Tcp { host, port } => (host.as_str(), *port)
@@ -85,7 +86,10 @@ impl Target {
         Ok(addresses
             .into_iter()
             .map(|address| Candidate {
-                label: label.map_or_else(|| format!("{service}\n{address}"), str::to_owned),
+                label: match label {
+                    Some(typed) => typed.0.clone(),
+                    None => format!("{service}\n{address}").into_bytes(),
+                },
                 address,
             })
             .collect())
@@ -111,7 +115,7 @@ impl Candidate {
 
 impl AsRef<[u8]> for Candidate {
     fn as_ref(&self) -> &[u8] {
-        self.label.as_bytes()
+        &self.label
     }
 }
 
@@ -199,15 +203,18 @@ mod tests {
 
     #[test]
     fn endpoints_have_the_names_of_their_addresses_unless_one_is_given() {
-        let labels = |text: &str, label| {
+        let labels = |text: &str, label: Option<&str>| {
             let target = Target::from_str(text).unwrap();
-            let candidates = target.candidates(target.service(), label).unwrap();
-            let names = candidates.into_iter().map(|candidate| candidate.label);
-            names.collect::<Vec<_>>()
+            let label = label.map(|label| label.parse().unwrap());
+            let candidates = target.candidates(target.service(), label.as_ref());
+            let names = candidates.unwrap().into_iter();
+            names
+                .map(|candidate| String::from_utf8(candidate.label).unwrap())
+                .collect::<Vec<_>>()
         };
         assert_eq!(labels("192.0.2.1:25", None), ["tcp\n[192.0.2.1]:25"]);
         assert_eq!(labels("[2001:db8::1]:25", None), ["tcp\n[2001:db8::1]:25"]);
         assert_eq!(labels("unix:/socket", None), ["unix\n/socket"]);
-        assert_eq!(labels("192.0.2.1:25", Some("mine")), ["mine"]);
+        assert_eq!(labels("192.0.2.1:25", Some(r"my\nown")), ["my\nown"]);
     }
 }

@@ -10,6 +10,7 @@ mod instance;
 mod postconf;
 mod program;
 mod proof;
+mod replaceable;
 mod serving;
 mod status;
 mod steps;

@@ -1,6 +1,7 @@
 //! `scachectl postfix` on a real Postfix of the test's own.
 
 mod failing;
+mod fixed;
 mod instances;
 mod refusing;
 

@@ -156,17 +156,24 @@ impl<'a> Copies<'a> {
 }
 
 /// A file with its owner and mode.
-struct Image {
+#[derive(Debug)]
+pub(super) struct Image {
     content: Vec<u8>,
     metadata: Metadata,
 }
 
 impl Image {
-    fn of(file: &Path) -> io::Result<Self> {
+    /// Reads a file.
+    pub(super) fn of(file: &Path) -> io::Result<Self> {
         Ok(Self {
             content: fs::read(file)?,
             metadata: fs::metadata(file)?,
         })
+    }
+
+    /// Whether the file still has this content.
+    pub(super) fn is_at(&self, file: &Path) -> bool {
+        fs::read(file).is_ok_and(|content| content == self.content)
     }
 
     /// Makes it. Who opens the file sees all of it or what was there before.
@@ -202,6 +209,6 @@ fn duplicate(from: &Path, to: &Path) -> io::Result<()> {
     Image::of(from)?.write(to)
 }
 
-fn failed(file: &Path, error: &io::Error) -> Failure {
+pub(super) fn failed(file: &Path, error: &io::Error) -> Failure {
     Failure::new(Status::CannotCreate, format!("{}: {error}", file.display()))
 }

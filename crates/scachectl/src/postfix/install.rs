@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::copies::{Copies, WayBack};
+use super::copies::{self, Copies, Image, WayBack};
 use super::entry::Entry;
 use super::instance::Instance;
 use super::program::{self, NAME, Placed};
 use super::proof::{Expected, Server};
+use super::replaceable;
 use super::steps::Steps;
 use crate::failure::{Failure, Status};
 
@@ -51,6 +52,8 @@ struct Plan<'a> {
     shipped: &'a Path,
     entry: Entry,
     wanted: Entry,
+    /// master.cf before anything is done.
+    before: Image,
     /// The program is in its place already.
     same: bool,
     /// The process number of master(8), if it runs.
@@ -80,14 +83,20 @@ impl<'a> Plan<'a> {
             let program = program.display();
             Failure::new(Status::InputOutput, format!("{program}: {error}"))
         })?;
-        Ok(Self {
+        let master_cf = instance.master_cf();
+        let plan = Self {
             wanted: wanted(instance, &entry)?,
+            before: Image::of(&master_cf).map_err(|error| copies::failed(&master_cf, &error))?,
             master: instance.master()?,
             same: same == Some(true),
             instance,
             shipped,
             entry,
-        })
+        };
+        if plan.changes_entry() {
+            replaceable::check(&master_cf)?;
+        }
+        Ok(plan)
     }
 
     fn changes_entry(&self) -> bool {
@@ -188,9 +197,12 @@ impl<'a> Plan<'a> {
         let running = self.master.filter(|_| done.reloaded);
         let running = running.map(|master| self.expected(master, &self.entry, before));
         let mut forgotten = Ok(());
-        if let Some(expected) = &running {
-            // master(8) starts nothing for a minute after a program has failed, whatever is in master.cf by then.
-            // It forgets that when it forgets the service.
+        // master(8) starts nothing for a minute after a program has failed, whatever is in master.cf by then.
+        // It forgets that when it forgets the service.
+        let forgets = replaceable::check(&instance.master_cf()).is_ok();
+        if let Some(expected) = &running
+            && forgets
+        {
             forgotten = copies.without_change(|| {
                 instance.remove_entry()?;
                 instance.reload()?;
@@ -200,9 +212,11 @@ impl<'a> Plan<'a> {
                 Ok(())
             });
         }
-        if done.switched && was_ours {
+        // An edit may have failed for a reason that keeps this one from being made, too.
+        let switched = done.switched && !self.before.is_at(&instance.master_cf());
+        if switched && was_ours {
             instance.set_entry(&self.entry)?;
-        } else if done.switched {
+        } else if switched {
             copies.put_back(&self.wanted, steps)?;
         }
         if let Some(placed) = done.placed {
@@ -213,6 +227,10 @@ impl<'a> Plan<'a> {
         forgotten?;
         if let Some(expected) = &running {
             reload(instance, steps)?;
+            if !forgets {
+                steps.say("master(8) starts a program that failed after a minute only: mail may wait until then");
+                return Ok(());
+            }
             let time = expected
                 .wait(None, wait)
                 .map_err(|instead| Failure::new(Status::Unavailable, instead))?;

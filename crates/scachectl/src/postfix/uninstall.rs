@@ -9,6 +9,7 @@ use super::install::{asking, checked_entry, reload};
 use super::instance::Instance;
 use super::program::{self, NAME};
 use super::proof::{Expected, Server};
+use super::replaceable;
 use super::serving::{self, Service};
 use super::steps::Steps;
 use crate::failure::{Failure, Status};
@@ -37,6 +38,9 @@ pub(super) fn uninstall(
             "{NAME} does not serve in {}: {rest}",
             instance.directory.display()
         ));
+    }
+    if installed {
+        replaceable::check(&instance.master_cf())?;
     }
     let master = instance.master()?;
     if installed {

@@ -10,7 +10,7 @@ use scache_tests::instance::{Instance, Setup};
 use super::{delivers_by, executable, install, said, scachectl, status, tree};
 
 /// What a command said that failed with this status: one line.
-fn complaint(output: &Output, status: i32) -> String {
+pub(super) fn complaint(output: &Output, status: i32) -> String {
     assert_eq!(output.status.code(), Some(status), "{output:#?}");
     let text = String::from_utf8(output.stderr.clone()).expect("text");
     assert_eq!(text.lines().count(), 1, "{text}");
@@ -43,7 +43,7 @@ fn what_does_not_run_is_not_installed() {
 }
 
 /// A program that works when it is tried out and not when master(8) starts it.
-fn deceiver(instance: &Instance) -> PathBuf {
+pub(super) fn deceiver(instance: &Instance) -> PathBuf {
     let path = instance.configuration().with_file_name("deceiver");
     let works = ours().path().display().to_string();
     executable(

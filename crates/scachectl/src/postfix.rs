@@ -7,6 +7,7 @@ mod copies;
 mod entry;
 mod install;
 mod instance;
+mod instances;
 mod postconf;
 mod program;
 mod proof;
@@ -51,6 +52,11 @@ struct Which {
     /// postconf says]
     #[arg(long, value_name = "DIR")]
     config_dir: Vec<PathBuf>,
+
+    /// Every instance: the default one, those in its multi_instance_directories and alternate_config_directories,
+    /// and those that run the same programs
+    #[arg(long, conflicts_with = "config_dir")]
+    all_instances: bool,
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +142,9 @@ impl Options {
 
 impl Which {
     fn instances(&self) -> Result<Vec<Instance>, Failure> {
+        if self.all_instances {
+            return instances::all();
+        }
         if self.config_dir.is_empty() {
             return Ok(vec![Instance::default_one()?]);
         }

@@ -26,7 +26,7 @@ pub(super) struct Instance {
     pub(super) service: String,
     commands: PathBuf,
     queue: PathBuf,
-    postconf: Postconf,
+    pub(super) postconf: Postconf,
 }
 
 impl Instance {
@@ -46,7 +46,8 @@ impl Instance {
         Self::read(Postconf::find()?, &directory)
     }
 
-    fn read(postconf: Postconf, directory: &Path) -> Result<Self, Failure> {
+    /// Reads what postconf says about a directory.
+    pub(super) fn read(postconf: Postconf, directory: &Path) -> Result<Self, Failure> {
         let main_cf = directory.join("main.cf");
         if !main_cf.is_file() {
             let main_cf = main_cf.display();
@@ -88,24 +89,6 @@ impl Instance {
             service: value(names[4])?,
             postconf,
         })
-    }
-
-    /// The other instances that belong to the same Postfix, as far as they can be read.
-    pub(super) fn others(&self) -> Vec<Self> {
-        let Ok(first) = self.postconf.default_directory() else {
-            return Vec::new();
-        };
-        let listed = ["-h", "multi_instance_directories"];
-        let listed = self.postconf.run(&first, listed).unwrap_or_default();
-        let listed = listed
-            .split(|c: char| c.is_whitespace() || c == ',')
-            .filter(|directory| !directory.is_empty())
-            .map(PathBuf::from);
-        std::iter::once(first)
-            .chain(listed)
-            .filter(|directory| *directory != self.directory)
-            .filter_map(|directory| Self::read(self.postconf.clone(), &directory).ok())
-            .collect()
     }
 
     /// master.cf.

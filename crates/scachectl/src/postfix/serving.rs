@@ -1,6 +1,8 @@
 //! Which process serves, by what /proc says. A socket tells who made it, which is master(8), and not who answers.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -58,12 +60,41 @@ pub(super) fn running(file: &Path) -> Option<u32> {
     processes().find(|number| identity(Path::new(&format!("/proc/{number}/exe"))) == Some(file))
 }
 
+/// The configuration directories of all master(8) processes. `None` is the default one of their Postfix.
+///
+/// Only root sees those of others.
+pub(super) fn masters() -> impl Iterator<Item = Option<PathBuf>> {
+    processes().filter_map(|number| {
+        let program = fs::read_link(format!("/proc/{number}/exe")).ok()?;
+        // An upgrade of Postfix may have replaced the file of one that runs on.
+        let name = program.file_name()?.as_bytes();
+        let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
+        if name != b"master" {
+            return None;
+        }
+        let line = fs::read(format!("/proc/{number}/cmdline")).ok()?;
+        let environment = fs::read(format!("/proc/{number}/environ")).ok()?;
+        Some(directory(&line, &environment))
+    })
+}
+
+/// The configuration directory that a process was told: by its option, else by its environment.
+fn directory(line: &[u8], environment: &[u8]) -> Option<PathBuf> {
+    let words = line.split(|byte| *byte == 0);
+    let option = words.skip_while(|word| *word != b"-c").nth(1);
+    let mut settings = environment.split(|byte| *byte == 0);
+    let told = option.or_else(|| settings.find_map(|one| one.strip_prefix(b"MAIL_CONFIG=")))?;
+    let told = PathBuf::from(OsStr::from_bytes(told));
+    told.is_absolute().then_some(told)
+}
+
 fn processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn identity(file: &Path) -> Option<(u64, u64)> {
+/// What the kernel knows a file by.
+pub(super) fn identity(file: &Path) -> Option<(u64, u64)> {
     let metadata = fs::metadata(file).ok()?;
     Some((metadata.dev(), metadata.ino()))
 }
@@ -92,7 +123,9 @@ fn says_name(line: &[u8], service: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::says_name;
+    use std::path::Path;
+
+    use super::{directory, says_name};
 
     #[test]
     fn a_service_is_known_by_its_command_line() {
@@ -106,6 +139,28 @@ mod tests {
             (b"", "scache", false),
         ] {
             assert_eq!(says_name(line, service), is, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn an_instance_is_known_by_option_then_by_environment() {
+        for (line, environment, told) in [
+            (
+                b"master\0-w\0".as_slice(),
+                b"A=b\0MAIL_CONFIG=/one\0".as_slice(),
+                Some("/one"),
+            ),
+            (
+                b"master\0-c\0/two\0-w\0",
+                b"MAIL_CONFIG=/one\0",
+                Some("/two"),
+            ),
+            (b"master\0-c\0", b"", None),
+            (b"master\0", b"XMAIL_CONFIG=/one\0", None),
+            (b"master\0", b"MAIL_CONFIG=one\0", None),
+        ] {
+            let expected = told.map(|told| Path::new(told).to_owned());
+            assert_eq!(directory(line, environment), expected, "{line:?}");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::copies::Copies;
 use super::install::{asking, checked_entry, reload};
 use super::instance::Instance;
+use super::instances;
 use super::program::{self, NAME};
 use super::proof::{Expected, Server};
 use super::replaceable;
@@ -95,13 +96,18 @@ fn needed_by(
     program: &Path,
     steps: &Steps,
 ) -> Option<String> {
-    let others = instance.others();
+    // In a dry run those before this one are still as they were.
+    let gone = named
+        .iter()
+        .take_while(|one| steps.dry_run() && !one.is(instance));
+    let gone: Vec<&Instance> = gone.collect();
+    let others = instances::others(instance);
     let uses = |other: &&Instance| {
-        other.directory != instance.directory
-            && other.daemons == instance.daemons
+        !other.is(instance)
+            && !gone.iter().any(|gone| gone.is(other))
+            && other.shares_programs_with(instance)
             && other.entry().is_ok_and(|entry| entry.program() == NAME)
     };
-    // In a dry run those that were named before are as they were.
     if let Some(other) = named.iter().chain(&others).find(uses) {
         return Some(format!("{} uses it", other.directory.display()));
     }

@@ -26,9 +26,10 @@ fn two_instances_share_the_program() {
         assert!(text.contains(&about), "{text}");
         delivers_by("scache-rs", instance);
     }
-    // By its process, since nothing says that the instances belong together.
+    // Nothing says that the instances belong together, but the other one runs.
     let text = said(&uninstall(&first));
-    assert!(text.contains("an instance that is not known"), "{text}");
+    let uses = format!("{} uses it", second.configuration().display());
+    assert!(text.contains(&uses), "{text}");
     assert!(first.daemons().join("scache-rs").exists());
     delivers_by("scache", &first);
     delivers_by("scache-rs", &second);
@@ -52,6 +53,113 @@ fn two_instances_share_the_program() {
     said(&uninstall(&second));
     assert_eq!(both.map(tree), before);
     for instance in both {
+        delivers_by("scache", instance);
+    }
+}
+
+/// Two instances with the same daemons, the first of which keeps no process that has nothing to do.
+fn sharing_with_an_idle_one() -> (Instance, Instance) {
+    let first = Instance::start(&Setup::new(stock()).parameter("max_idle", "1s"));
+    let daemons = first.daemons().display().to_string();
+    let second = Setup::new(stock()).parameter("daemon_directory", &daemons);
+    (first, Instance::start(&second))
+}
+
+fn wait_until_idle(instance: &Instance) {
+    instance.wait_for("scache-rs does not end", |instance| {
+        instance.service_process("scache-rs").is_none()
+    });
+}
+
+/// What serves mail may be started again at any time, though no process runs its program now.
+#[test]
+fn the_program_of_an_idle_instance_stays() {
+    let (idle, other) = sharing_with_an_idle_one();
+    let both = [&idle, &other];
+    said(&install_all(&both));
+    delivers_by("scache-rs", &other);
+    wait_until_idle(&idle);
+    let text = said(&uninstall(&other));
+    assert!(
+        text.contains(&format!("{} uses it", idle.configuration().display())),
+        "{text}"
+    );
+    assert!(idle.daemons().join("scache-rs").exists());
+    delivers_by("scache-rs", &idle);
+    delivers_by("scache", &other);
+    assert_eq!(idle.complete_log().complaints(), Vec::<&str>::new());
+}
+
+/// Runs a command of `scachectl postfix` where this instance is the default one.
+fn by_default(instance: &Instance, words: &[&str]) -> String {
+    let mut command = instance.administration(&built("scachectl"));
+    command.arg("postfix").args(words);
+    command.env("MAIL_CONFIG", instance.configuration());
+    said(&command.output().expect("scachectl can be run"))
+}
+
+/// A line more for main.cf.
+fn configure(instance: &Instance, line: &str) {
+    let main_cf = instance.configuration().join("main.cf");
+    let text = fs::read_to_string(&main_cf).expect("main.cf");
+    fs::write(main_cf, format!("{text}{line}\n")).expect("an edit");
+}
+
+/// One that does not run is known by what the default one lists.
+#[test]
+fn the_program_of_a_stopped_instance_that_is_listed_stays() {
+    for list in ["multi_instance_directories", "alternate_config_directories"] {
+        let (first, second) = sharing();
+        said(&install_all(&[&first, &second]));
+        second.stop();
+        second.wait_for("Postfix does not end", |instance| {
+            instance.processes().is_empty()
+        });
+        let directory = second.configuration().display().to_string();
+        configure(&first, &format!("here = {directory}\n{list} = $here"));
+        let text = by_default(&first, &["uninstall", "--wait", "120"]);
+        assert!(text.contains(&format!("{directory} uses it")), "{text}");
+        assert!(first.daemons().join("scache-rs").exists(), "{list}");
+    }
+}
+
+#[test]
+fn all_instances_are_changed_at_once() {
+    // One that is listed, and one that only runs the same programs, which the default one names in another way.
+    let (first, running) = sharing_with_an_idle_one();
+    let link = running
+        .configuration()
+        .with_file_name("daemons-by-another-name");
+    std::os::unix::fs::symlink(first.daemons(), &link).expect("a link");
+    let listed = Instance::start(&Setup::new(stock()));
+    let all = [&first, &running, &listed];
+    let lists = listed.configuration().display().to_string();
+    configure(&first, &format!("multi_instance_directories = {lists}"));
+    configure(&running, &format!("daemon_directory = {}", link.display()));
+    let before = all.map(tree);
+
+    let program = ours().path().display().to_string();
+    let words = ["--all-instances", "--wait", "120", "--program", &program];
+    by_default(&first, &[&["install"], &words[..]].concat());
+    let text = by_default(&first, &["status", "--json", "--all-instances"]);
+    let reports: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let served = reports.as_array().expect("an array").iter();
+    let served: Vec<_> = served.map(|report| &report["serving"]).collect();
+    assert_eq!(served, ["scache-rs"; 3], "{reports:#}");
+    for instance in all {
+        delivers_by("scache-rs", instance);
+    }
+
+    let words = ["uninstall", "--all-instances", "--wait", "120"];
+    let commands = by_default(&first, &[&words[..], &["--dry-run"]].concat());
+    // The last one to need the program removes it.
+    let removed = format!("\nrm {}\n", link.join("scache-rs").display());
+    assert!(commands.contains(&removed), "{commands}");
+    let other = format!("rm {}\n", first.daemons().join("scache-rs").display());
+    assert!(!commands.contains(&other), "{commands}");
+    by_default(&first, &words);
+    assert_eq!(all.map(tree), before);
+    for instance in all {
         delivers_by("scache", instance);
     }
 }

@@ -175,16 +175,22 @@ fn of_scached() -> Vec<Socket> {
         .collect()
 }
 
-/// Where Postfix's scache listens, if Postfix is installed. Its directory belongs to Postfix's user.
-fn of_postfix() -> Option<Socket> {
+/// Where Postfix's scache listens, if Postfix is installed: master.cf decides in which of two directories. They belong to
+/// Postfix's user.
+fn of_postfix() -> Vec<Socket> {
     let output = Command::new("postconf")
-        .args(["-h", "queue_directory"])
+        .args(["-xh", "queue_directory", "connection_cache_service_name"])
         .output()
         .ok()
-        .filter(|output| output.status.success())?;
-    let directory = String::from_utf8(output.stdout).ok()?;
-    Some(Socket {
-        path: Path::new(directory.trim_end()).join("private/scache"),
+        .filter(|output| output.status.success());
+    let said = output.and_then(|output| String::from_utf8(output.stdout).ok());
+    let mut lines = said.iter().flat_map(|said| said.lines());
+    let (Some(queue), Some(service)) = (lines.next(), lines.next()) else {
+        return Vec::new();
+    };
+    let socket = |directory| Socket {
+        path: Path::new(queue).join(directory).join(service),
         trust: Trust::Service,
-    })
+    };
+    ["private", "public"].map(socket).into()
 }

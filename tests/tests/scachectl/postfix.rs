@@ -1,5 +1,6 @@
 //! `scachectl postfix` on a real Postfix of the test's own.
 
+mod expressed;
 mod failing;
 mod fixed;
 mod instances;

@@ -58,7 +58,9 @@ impl Instance {
                 ),
             ));
         }
+        // Values may refer to other parameters.
         let names = [
+            "-x",
             "mail_version",
             "daemon_directory",
             "command_directory",
@@ -82,11 +84,11 @@ impl Instance {
         };
         Ok(Self {
             directory: directory.to_owned(),
-            version: value(names[0])?,
-            daemons: value(names[1])?.into(),
-            commands: value(names[2])?.into(),
-            queue: value(names[3])?.into(),
-            service: value(names[4])?,
+            version: value(names[1])?,
+            daemons: value(names[2])?.into(),
+            commands: value(names[3])?.into(),
+            queue: value(names[4])?.into(),
+            service: value(names[5])?,
             postconf,
         })
     }

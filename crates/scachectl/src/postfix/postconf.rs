@@ -45,7 +45,7 @@ impl Postconf {
     /// The configuration directory that it takes by itself.
     pub(super) fn default_directory(&self) -> Result<PathBuf, Failure> {
         let mut command = Command::new(&self.0);
-        command.args(["-h", "config_directory"]);
+        command.args(["-xh", "config_directory"]);
         self.said(&mut command, Status::NoInput)
             .map(|line| PathBuf::from(line.trim()))
             .map_err(|failure| failure.and("name the directory of main.cf with --config-dir"))

@@ -532,6 +532,7 @@ fn spawn(
         .stdout(Stdio::null())
         .stderr(File::create(root.join("stderr")).expect("a file for standard error"))
         .stdin(Stdio::null());
+    command.envs(setup.environment.iter().map(|(name, value)| (name, value)));
     // Ours needs none of Postfix's libraries; the stock program does, also when SCACHE_PROGRAM names it.
     if program.path() != built("scache") {
         command.env("LD_LIBRARY_PATH", Stock::locate().library_path());
@@ -654,12 +655,21 @@ fn record_log(socket: Arc<UnixDatagram>, log: Arc<Mutex<Vec<String>>>) -> JoinHa
         let mut buffer = [0; 65536];
         // A shut-down datagram socket reads as an empty datagram.
         while let Ok(count @ 1..) = socket.recv(&mut buffer) {
-            let line = String::from_utf8_lossy(&buffer[..count]).into_owned();
+            let line = shown(&buffer[..count]);
             log.lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .push(line);
         }
     })
+}
+
+/// A line with those bytes that are not UTF-8 as `\xe9`.
+fn shown(line: &[u8]) -> String {
+    let chunks = line.utf8_chunks().map(|chunk| {
+        let invalid = chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}"));
+        chunk.valid().to_owned() + &invalid.collect::<String>()
+    });
+    chunks.collect()
 }
 
 fn wait_for<T: Clone>(shared: &Mutex<T>, enough: impl Fn(&T) -> bool) -> T {

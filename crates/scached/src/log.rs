@@ -45,7 +45,7 @@ const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Where lines go.
 #[derive(Debug)]
 pub struct Log {
-    name: String,
+    name: Vec<u8>,
     target: RefCell<Option<Datagrams>>,
     stderr: RefCell<Option<Stderr>>,
     verbose: bool,
@@ -65,13 +65,13 @@ pub enum Target<'a> {
         /// The socket.
         path: &'a Path,
         /// A host name; lines have it up to its first dot.
-        host: &'a str,
+        host: &'a [u8],
     },
 }
 
 impl Log {
     /// A log whose lines bear `tag` and the number of the process that writes them. The socket is opened now, so that chroot(2) can follow.
-    pub fn new(tag: &str, target: Target<'_>) -> Self {
+    pub fn new(tag: impl Into<Vec<u8>>, target: Target<'_>) -> Self {
         let target = match target {
             Target::None => None,
             Target::Syslog(facility) => Some(Datagrams::open(
@@ -79,12 +79,13 @@ impl Log {
                 Format::Syslog(facility),
             )),
             Target::Postlog { path, host } => {
-                let host = host.split('.').next().unwrap_or_default().to_owned();
+                let host = host.split(|byte| *byte == b'.').next();
+                let host = host.unwrap_or_default().to_owned();
                 Some(Datagrams::open(path, Format::Postlog { host }))
             }
         };
         Self {
-            name: tag.to_owned(),
+            name: tag.into(),
             target: RefCell::new(target),
             stderr: RefCell::default(),
             verbose: false,
@@ -124,11 +125,10 @@ impl Log {
                 }
             })
             .collect();
-        let on_stderr = self
-            .stderr
-            .borrow_mut()
-            .as_mut()
-            .map(|stderr| stderr.write(&format!("{}: {text}", self.name)));
+        let on_stderr = self.stderr.borrow_mut().as_mut().map(|stderr| {
+            let name = String::from_utf8_lossy(&self.name);
+            stderr.write(&format!("{name}: {text}"))
+        });
         let target = &mut *self.target.borrow_mut();
         let in_log = target
             .as_mut()
@@ -204,7 +204,8 @@ impl Log {
     }
 
     /// The name and the number of this process, which may have been divided since the start.
-    fn tag(&self) -> String {
-        format!("{}[{}]", self.name, std::process::id())
+    fn tag(&self) -> Vec<u8> {
+        let number = format!("[{}]", std::process::id());
+        [self.name.as_slice(), number.as_bytes()].concat()
     }
 }

@@ -1,5 +1,6 @@
 //! How a program is started: its arguments, its main.cf, and what is wrong around it.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::{FakeMaster, Program};
@@ -52,7 +53,8 @@ pub struct Setup {
     pub(super) transport: Transport,
     pub(super) sockets: usize,
     arguments: Option<Vec<String>>,
-    more_arguments: Vec<String>,
+    more_arguments: Vec<OsString>,
+    pub(super) environment: Vec<(String, OsString)>,
     settings: Vec<(String, String)>,
     pub(super) main_cf: bool,
     pub(super) one_shot: bool,
@@ -73,6 +75,7 @@ impl Setup {
             sockets: 1,
             arguments: None,
             more_arguments: Vec::new(),
+            environment: Vec::new(),
             settings: Vec::new(),
             main_cf: true,
             one_shot: false,
@@ -112,9 +115,17 @@ impl Setup {
 
     /// These arguments after the usual ones.
     #[must_use]
-    pub fn arguments(mut self, arguments: &[&str]) -> Self {
-        self.more_arguments
-            .extend(arguments.iter().map(|&argument| argument.to_owned()));
+    pub fn arguments(mut self, arguments: &[impl AsRef<OsStr>]) -> Self {
+        let arguments = arguments.iter().map(|one| one.as_ref().to_owned());
+        self.more_arguments.extend(arguments);
+        self
+    }
+
+    /// A variable more in the environment.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        let value = value.as_ref().to_owned();
+        self.environment.push((name.to_owned(), value));
         self
     }
 
@@ -200,8 +211,8 @@ impl Setup {
         words
     }
 
-    fn program_arguments(&self) -> Vec<String> {
-        let mut arguments = self.arguments.clone().unwrap_or_else(|| {
+    fn program_arguments(&self) -> Vec<OsString> {
+        let arguments = self.arguments.clone().unwrap_or_else(|| {
             let usual = ["-n", "scache", "-t", self.transport.name(), "-l"];
             let mut arguments: Vec<String> =
                 usual.iter().map(|&argument| argument.to_owned()).collect();
@@ -213,8 +224,10 @@ impl Setup {
             }
             arguments
         });
-        arguments.extend(self.more_arguments.iter().cloned());
+        let arguments = arguments.into_iter().map(OsString::from);
         arguments
+            .chain(self.more_arguments.iter().cloned())
+            .collect()
     }
 
     pub(super) fn main_cf_text(&self, queue_directory: &Path) -> String {

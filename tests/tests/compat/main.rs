@@ -16,5 +16,6 @@ mod cache;
 mod departures;
 mod differences;
 mod framing;
+mod log;
 mod script;
 mod service;

@@ -63,7 +63,7 @@ impl Facility {
 #[derive(Debug)]
 pub(super) enum Format {
     Syslog(Facility),
-    Postlog { host: String },
+    Postlog { host: Vec<u8> },
 }
 
 /// The longest text postlogd(8) is sent, in bytes.
@@ -95,7 +95,7 @@ impl Datagrams {
     }
 
     /// Says whether the line was taken.
-    pub(super) fn write(&mut self, severity: Severity, tag: &str, text: &str) -> bool {
+    pub(super) fn write(&mut self, severity: Severity, tag: &[u8], text: &str) -> bool {
         let line = self.format.line(severity, tag, text);
         // The log daemon may have been restarted: its old socket refuses, a new one is at the path.
         self.send(&line) || (self.connect() && self.send(&line))
@@ -109,7 +109,7 @@ impl Datagrams {
     pub(super) fn prepared(
         &self,
         severity: Severity,
-        tag: &str,
+        tag: &[u8],
         text: &str,
     ) -> (Option<OwnedFd>, Vec<u8>) {
         let socket = self
@@ -151,16 +151,19 @@ impl Datagrams {
 }
 
 impl Format {
-    fn line(&self, severity: Severity, tag: &str, text: &str) -> Vec<u8> {
+    /// A name of the administrator's keeps its bytes, whatever they are.
+    fn line(&self, severity: Severity, tag: &[u8], text: &str) -> Vec<u8> {
         let time = LocalTime::from(SystemTime::now());
         match self {
             Self::Syslog(facility) => {
                 let priority = facility.0 * 8 + severity.syslog_level();
-                format!("<{priority}>{time} {tag}: {text}").into_bytes()
+                let begin = format!("<{priority}>{time} ");
+                [begin.as_bytes(), tag, b": ", text.as_bytes()].concat()
             }
             Self::Postlog { host } => {
                 let text = cut(text, POSTLOG_TEXT_BYTES);
-                format!("{time} {host} {tag}: {text}").into_bytes()
+                let begin = format!("{time} ");
+                [begin.as_bytes(), host, b" ", tag, b": ", text.as_bytes()].concat()
             }
         }
     }
@@ -191,18 +194,18 @@ mod tests {
     #[test]
     fn lines_look_as_their_reader_expects() {
         let syslog = Format::Syslog(Facility::MAIL);
-        let line = syslog.line(Severity::Warning, "postfix/scache[1]", "warning: x");
+        let line = syslog.line(Severity::Warning, b"postfix/scache[1]", "warning: x");
         assert_eq!(without_time(&line), "<20 postfix/scache[1]: warning: x");
-        let postlog = Format::Postlog { host: "mx".into() };
-        let line = postlog.line(Severity::Info, "postfix/scache[1]", "x");
+        let postlog = Format::Postlog { host: b"mx".into() };
+        let line = postlog.line(Severity::Info, b"postfix/scache[1]", "x");
         assert_eq!(without_time(&line), " mx postfix/scache[1]: x");
     }
 
     #[test]
     fn a_long_text_is_cut_for_postlogd_between_characters() {
-        let postlog = Format::Postlog { host: "mx".into() };
+        let postlog = Format::Postlog { host: b"mx".into() };
         let text = format!("{}é", "x".repeat(POSTLOG_TEXT_BYTES - 1));
-        let line = postlog.line(Severity::Info, "t", &text);
+        let line = postlog.line(Severity::Info, b"t", &text);
         assert!(line.ends_with(b"x"));
         assert_eq!(
             without_time(&line).len(),
@@ -216,11 +219,11 @@ mod tests {
         let path = directory.path().join("log");
         let reader = UnixDatagram::bind(&path).unwrap();
         let mut log = Datagrams::open(&path, Format::Syslog(Facility::MAIL));
-        while log.write(Severity::Info, "t", "x") {}
+        while log.write(Severity::Info, b"t", "x") {}
         reader.recv(&mut [0; 100]).unwrap();
-        assert!(log.write(Severity::Info, "t", "x"));
+        assert!(log.write(Severity::Info, b"t", "x"));
         drop(reader);
-        assert!(!log.write(Severity::Info, "t", "nobody reads"));
+        assert!(!log.write(Severity::Info, b"t", "nobody reads"));
     }
 
     #[test]
@@ -229,11 +232,11 @@ mod tests {
         let path = directory.path().join("log");
         let _reader = UnixDatagram::bind(&path).unwrap();
         let mut log = Datagrams::open(&path, Format::Syslog(Facility::MAIL));
-        while log.write(Severity::Info, "t", "x") {}
+        while log.write(Severity::Info, b"t", "x") {}
         log.wait();
         let began = Instant::now();
         for _ in 0..100 {
-            assert!(!log.write(Severity::Info, "t", "x"));
+            assert!(!log.write(Severity::Info, b"t", "x"));
         }
         let time = began.elapsed();
         assert!(time >= PATIENCE && time < 50 * PATIENCE, "{time:?}");

@@ -1,8 +1,9 @@
 //! The options that master(8) gives its services.
 
 use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-use lexopt::{Arg, ValueExt};
+use lexopt::{Arg, ValueExt as _};
 use scache_engine::Transport;
 
 /// What the command line says.
@@ -19,7 +20,7 @@ pub(super) struct CommandLine {
     /// `-l`: this is the only process of the service.
     pub(super) alone: bool,
     /// `-n`: the name of the service.
-    pub(super) service: Option<String>,
+    pub(super) service: Option<OsString>,
     /// `-s`: how many listening sockets there are.
     pub(super) sockets: u16,
     /// `-S`: serve one client on standard input and output.
@@ -107,33 +108,36 @@ impl CommandLine {
     }
 
     fn option(&mut self, option: char, parser: &mut lexopt::Parser) -> Result<(), UsageError> {
-        let mut value = || {
-            parser
-                .value()
-                .map_err(|_| UsageError::Value(option))?
-                .string()
-                .map_err(|_| UsageError::Text(option))
+        // As a value of main.cf it may have any bytes.
+        let value = |parser: &mut lexopt::Parser| {
+            let value = parser.value();
+            value.map_err(|_| UsageError::Value(option))
+        };
+        let text = |parser: &mut lexopt::Parser| {
+            let text = value(parser)?.string();
+            text.map_err(|_| UsageError::Text(option))
         };
         match option {
             'c' => self.chroot = true,
             'd' => self.by_hand = true,
             'D' => self.debug = true,
-            'i' => self.override_with("max_idle", value()?),
+            'i' => self.override_with("max_idle", value(parser)?),
             'l' => self.alone = true,
-            'm' => self.override_with("max_use", value()?),
-            'n' => self.service = Some(value()?),
+            'm' => self.override_with("max_use", value(parser)?),
+            'n' => self.service = Some(value(parser)?),
             'o' => {
-                let assignment = value()?;
+                let assignment = value(parser)?;
                 match scache_maincf::split_assignment(assignment.as_bytes()) {
                     Ok((name, value)) => self.overrides.push((name.to_vec(), value.to_vec())),
                     Err(reason) => {
+                        let assignment = assignment.to_string_lossy().into_owned();
                         let reason = reason.to_string();
                         return Err(UsageError::Assignment { assignment, reason });
                     }
                 }
             }
             's' => {
-                let count = value()?;
+                let count = text(parser)?;
                 self.sockets = count
                     .parse()
                     .ok()
@@ -142,7 +146,7 @@ impl CommandLine {
             }
             'S' => self.one_shot = true,
             't' => {
-                let transport = value()?;
+                let transport = text(parser)?;
                 self.transport = match transport.to_ascii_lowercase().as_str() {
                     "unix" => Some(Transport::Unix),
                     "inet" => Some(Transport::Inet),
@@ -160,9 +164,9 @@ impl CommandLine {
         Ok(())
     }
 
-    fn override_with(&mut self, name: &str, value: String) {
+    fn override_with(&mut self, name: &str, value: OsString) {
         self.overrides
-            .push((name.as_bytes().to_vec(), value.into_bytes()));
+            .push((name.as_bytes().to_vec(), value.into_vec()));
     }
 }
 
@@ -177,7 +181,7 @@ mod tests {
     #[test]
     fn what_master_says_is_understood() {
         let line = parse("-l -n scache -t unix -u -c -o max_idle=5s -i 7 -s 2 -vvV -z").unwrap();
-        assert_eq!(line.service.as_deref(), Some("scache"));
+        assert_eq!(line.service, Some("scache".into()));
         assert_eq!(line.transport, Some(Transport::Unix));
         assert_eq!(line.sockets, 2);
         assert_eq!(line.verbose, 2);
@@ -190,6 +194,26 @@ mod tests {
             ]
         );
         assert_eq!(line.check("scache"), Ok(()));
+    }
+
+    #[test]
+    fn values_keep_their_bytes() {
+        let bytes = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let words = [
+            b"-n".as_slice(),
+            b"caf\xe9",
+            b"-osyslog_name=\xff\xfe",
+            b"-i\xe9",
+        ];
+        let line = CommandLine::parse(words.map(bytes)).unwrap();
+        assert_eq!(line.service, Some(bytes(b"caf\xe9")));
+        assert_eq!(
+            line.overrides,
+            [
+                (b"syslog_name".to_vec(), b"\xff\xfe".to_vec()),
+                (b"max_idle".to_vec(), b"\xe9".to_vec())
+            ]
+        );
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What main.cf, the command line and the environment come to.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use scache_engine::{DescriptorBudget, Goodbyes, Settings};
@@ -16,12 +18,12 @@ pub(super) struct Parameters {
     pub(super) queue_directory: PathBuf,
     pub(super) mail_owner: String,
     pub(super) daemon_timeout: Duration,
-    pub(super) debugger_command: String,
-    pub(super) syslog_name: String,
+    pub(super) debugger_command: OsString,
+    pub(super) syslog_name: Vec<u8>,
     pub(super) syslog_facility: Facility,
     /// The socket of postlogd(8), if maillog_file is set.
     pub(super) postlog: Option<PathBuf>,
-    pub(super) host: String,
+    pub(super) host: Vec<u8>,
 }
 
 /// What is wrong with a parameter.
@@ -42,7 +44,8 @@ impl Parameters {
         descriptors: Option<u64>,
     ) -> Result<Self, ParametersError> {
         let seconds = |name| main_cf.time(name, TimeUnit::Second, Duration::from_secs(1));
-        let queue_directory = PathBuf::from(main_cf.string("queue_directory")?);
+        let system = |name| main_cf.bytes(name).map(OsString::from_vec);
+        let queue_directory = PathBuf::from(system("queue_directory")?);
         let ipc_timeout = seconds("ipc_timeout")?;
         let timeout = seconds("connection_cache_request_timeout")?;
         let any = 0..=u32::MAX;
@@ -88,31 +91,49 @@ impl Parameters {
             settings,
             mail_owner: main_cf.string("mail_owner")?,
             daemon_timeout: seconds("daemon_timeout")?,
-            debugger_command: main_cf.string("debugger_command")?,
-            syslog_name: main_cf.string("syslog_name")?,
+            debugger_command: system("debugger_command")?,
+            syslog_name: main_cf.bytes("syslog_name")?,
             syslog_facility: Facility::parse(&main_cf.string("syslog_facility")?)?,
             postlog: postlog(main_cf, &queue_directory)?,
-            host: main_cf.string("myhostname")?,
+            host: main_cf.bytes("myhostname")?,
             queue_directory,
         })
     }
 }
 
-fn postlog(
-    main_cf: &MainCf,
-    queue_directory: &std::path::Path,
-) -> Result<Option<PathBuf>, ParametersError> {
-    let file = main_cf.string("maillog_file")?;
+fn postlog(main_cf: &MainCf, queue_directory: &Path) -> Result<Option<PathBuf>, ParametersError> {
+    let file = main_cf.bytes("maillog_file")?;
     if file.is_empty() {
         return Ok(None);
     }
-    let prefixes = main_cf.string("maillog_file_prefixes")?;
+    let prefixes = main_cf.bytes("maillog_file_prefixes")?;
     let allowed = prefixes
-        .split([',', ' ', '\t', '\r', '\n'])
+        .split(|byte| b", \t\r\n".contains(byte))
         .any(|prefix| !prefix.is_empty() && file.starts_with(prefix));
     if !allowed {
+        let file = String::from_utf8_lossy(&file).into_owned();
         return Err(ParametersError::LogFile { file });
     }
-    let service = main_cf.string("postlog_service_name")?;
+    let service = OsString::from_vec(main_cf.bytes("postlog_service_name")?);
     Ok(Some(queue_directory.join("public").join(service)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use super::*;
+
+    #[test]
+    fn names_and_paths_keep_their_bytes() {
+        let text = b"queue_directory = /caf\xe9\nmaillog_file_prefixes = /\xff\n\
+            maillog_file = /\xff/log\npostlog_service_name = p\xe9\nmyhostname = \xe9.org\n";
+        let main_cf = MainCf::parse(text).unwrap();
+        let parameters = Parameters::evaluate(&main_cf, Some(1024)).unwrap();
+        let queue = parameters.queue_directory.as_os_str().as_bytes();
+        assert_eq!(queue, b"/caf\xe9");
+        let postlog = parameters.postlog.unwrap();
+        assert_eq!(postlog.as_os_str().as_bytes(), b"/caf\xe9/public/p\xe9");
+        assert_eq!(parameters.host, b"\xe9.org");
+    }
 }

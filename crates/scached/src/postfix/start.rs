@@ -1,10 +1,10 @@
 //! How the program starts, in master(8)'s order: main.cf, log, queue directory, privileges, service.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, ExitCode};
 use std::rc::Rc;
@@ -35,6 +35,9 @@ const FLOW_WRITE: RawFd = 4;
 const STATUS: RawFd = 5;
 const FIRST_LISTENER: RawFd = 6;
 
+/// The name in log lines, whatever the file is called: programs that read the log know this one.
+const PROCESS_NAME: &str = "scache";
+
 const DEFAULT_CONFIG_DIRECTORY: &str = "/etc/postfix";
 
 /// Runs the program `scache`. A fatal error is one line in the log, and on standard error when there is
@@ -43,11 +46,11 @@ pub fn main() -> ExitCode {
     // Before anything is opened, which could get a number that is taken for one of these.
     let inherited = Inherited::adopt();
     let mut arguments = env::args_os();
-    let process_name = process_name(arguments.next());
+    let program = file_name(arguments.next());
     local_time::load_time_zone();
-    let outcome = match prepare(&process_name, arguments) {
+    let outcome = match prepare(&program, arguments) {
         Ok(prepared) => {
-            let log = Rc::new(prepared.log(&process_name));
+            let log = Rc::new(prepared.log());
             for warning in &prepared.warnings {
                 log.warning(warning);
             }
@@ -56,7 +59,7 @@ pub fn main() -> ExitCode {
                 .and_then(|()| prepared.serve(&log, inherited))
                 .map_err(|message| (log, message))
         }
-        Err(message) => Err((Rc::new(early_log(&process_name)), message)),
+        Err(message) => Err((Rc::new(early_log()), message)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -102,10 +105,7 @@ struct Prepared {
     warnings: Vec<String>,
 }
 
-fn prepare(
-    process_name: &str,
-    arguments: impl Iterator<Item = OsString>,
-) -> Result<Prepared, String> {
+fn prepare(program: &OsStr, arguments: impl Iterator<Item = OsString>) -> Result<Prepared, String> {
     let (mut main_cf, directory, warnings) = read_main_cf()?;
     let mut line = CommandLine::parse(arguments).map_err(|error| error.to_string())?;
     if env::var_os("MAIL_VERBOSE").is_some() {
@@ -115,12 +115,13 @@ fn prepare(
     for (name, value) in &line.overrides {
         main_cf.set(name, value);
     }
-    let service = line.service.as_deref().unwrap_or(process_name).to_owned();
+    // master(8) does not name a service that is called as its program.
+    let service = line.service.clone().unwrap_or_else(|| program.to_owned());
     // Read-only: what -o says about them does not count.
     main_cf.set("config_directory", directory.as_os_str().as_bytes());
     main_cf.set("process_id", std::process::id().to_string());
-    main_cf.set("process_name", process_name);
-    main_cf.set("service_name", &service);
+    main_cf.set("process_name", PROCESS_NAME);
+    main_cf.set("service_name", service.as_bytes());
     main_cf.set_default("myhostname", rustix::system::uname().nodename().to_bytes());
     let descriptors = scache_sys::descriptors::raise_limit()
         .map_err(failed("cannot raise the limit on descriptors"))?;
@@ -133,7 +134,7 @@ fn prepare(
                 .to_owned(),
         );
     }
-    line.check(&service)
+    line.check(&service.to_string_lossy())
         .map_err(|error: UsageError| error.to_string())?;
     let owner = line
         .unprivileged
@@ -150,9 +151,8 @@ fn prepare(
 
 impl Prepared {
     /// The log as main.cf wants it.
-    fn log(&self, process_name: &str) -> Log {
+    fn log(&self) -> Log {
         let parameters = &self.parameters;
-        let name = env::var("MAIL_LOGTAG").unwrap_or_else(|_| parameters.syslog_name.clone());
         let target = match &parameters.postlog {
             Some(path) => Target::Postlog {
                 path,
@@ -160,7 +160,7 @@ impl Prepared {
             },
             None => Target::Syslog(parameters.syslog_facility),
         };
-        Log::new(&format!("{name}/{process_name}"), target)
+        Log::new(tag(&parameters.syslog_name), target)
             .with_stderr(self.line.stderr || read_by_somebody())
             .with_verbose(self.line.verbose > 0)
     }
@@ -287,18 +287,23 @@ fn read_main_cf() -> Result<(MainCf, PathBuf, Vec<String>), String> {
 }
 
 /// Where to log while main.cf is not known: as master(8) said, else to syslog.
-fn early_log(process_name: &str) -> Log {
-    let name = env::var("MAIL_LOGTAG").unwrap_or_else(|_| "postfix".to_owned());
+fn early_log() -> Log {
+    let name = env::var_os("MAIL_LOGTAG").unwrap_or_else(|| "postfix".into());
     let service = env::var_os("POSTLOG_SERVICE").filter(|path| !path.is_empty());
-    let host = env::var("POSTLOG_HOSTNAME").unwrap_or_else(|_| "amnesiac".to_owned());
+    let host = env::var_os("POSTLOG_HOSTNAME").unwrap_or_else(|| "amnesiac".into());
     let target = match &service {
         Some(path) => Target::Postlog {
             path: Path::new(path),
-            host: &host,
+            host: host.as_bytes(),
         },
         None => Target::Syslog(Facility::MAIL),
     };
-    Log::new(&format!("{name}/{process_name}"), target).with_stderr(read_by_somebody())
+    Log::new(tag(name.as_bytes()), target).with_stderr(read_by_somebody())
+}
+
+/// What log lines begin with.
+fn tag(name: &[u8]) -> Vec<u8> {
+    [name, b"/", PROCESS_NAME.as_bytes()].concat()
 }
 
 /// Whether somebody started this by hand: master(8) always says the generation.
@@ -323,13 +328,8 @@ fn owner(name: &str) -> Result<User, String> {
     }
 }
 
-fn process_name(program: Option<OsString>) -> String {
-    program
-        .as_deref()
-        .map(Path::new)
-        .and_then(Path::file_name)
-        .map_or_else(
-            || "scache".to_owned(),
-            |name| name.to_string_lossy().into_owned(),
-        )
+fn file_name(program: Option<OsString>) -> OsString {
+    let program = program.as_deref().map(Path::new);
+    let name = program.and_then(Path::file_name);
+    name.map_or_else(|| PROCESS_NAME.into(), OsStr::to_owned)
 }

@@ -461,7 +461,8 @@ pub fn processes_below(directory: &Path) -> Vec<Process> {
         if !belongs {
             return None;
         }
-        let line = fs::read_to_string(entry.path().join("cmdline")).ok()?;
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        let line = String::from_utf8_lossy(&line).into_owned();
         let program = line.split('\0').next()?;
         let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
         let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?;

@@ -334,3 +334,33 @@ fn options_of_the_service_stay() {
     said(&uninstall(&instance));
     assert_eq!(tree(&instance), before);
 }
+
+#[test]
+fn values_of_the_service_keep_their_bytes() {
+    let instance = Instance::start(&Setup::new(stock()));
+    let text = fs::read_to_string(master_cf(&instance)).expect("master.cf");
+    let (first, rest) = text.split_once(" 1 scache\n").expect("the service");
+    let option = b" 1 scache\n -o syslog_name=caf\xe9\n";
+    let text = [first.as_bytes(), option, rest.as_bytes()].concat();
+    fs::write(master_cf(&instance), text).expect("an edit");
+    instance.reload();
+    let before = tree(&instance);
+    let has_option = || {
+        let text = fs::read(master_cf(&instance)).expect("master.cf");
+        let mut places = text.windows(4);
+        places.any(|bytes| bytes == b"caf\xe9")
+    };
+    said(&install(&instance, ours().path()));
+    assert!(has_option());
+    delivers_by("scache-rs", &instance);
+    let installed = tree(&instance);
+    said(&uninstall(&instance));
+    assert_eq!(tree(&instance), before);
+
+    // The commands of a dry run, by a shell that knows no other way to write such bytes.
+    let program = ours().path().display().to_string();
+    let words = ["install", "--dry-run", "--program", &program];
+    run_commands(&instance, &said(&scachectl(&[&instance], words)));
+    assert!(has_option());
+    assert_eq!(tree(&instance), installed);
+}

@@ -1,6 +1,8 @@
 //! A service in master.cf, as `postconf -M` writes it in one line.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 /// The parameter by which our scache is told to say nothing when a client connects.
 const ANNOUNCE: &str = "connection_cache_announce";
@@ -17,17 +19,19 @@ pub(super) struct Entry {
     /// Service, type, private, unprivileged, chroot, wake-up time, process limit.
     fields: [String; FIELDS],
     program: String,
-    arguments: String,
+    /// Values in it may have any bytes.
+    arguments: Vec<u8>,
 }
 
 impl Entry {
     /// Reads a line of `postconf -M`.
-    pub(super) fn parse(line: &str) -> Option<Self> {
-        let mut rest = line.trim();
+    pub(super) fn parse(line: &[u8]) -> Option<Self> {
+        let mut rest = line.trim_ascii();
         let mut word = || {
-            let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-            let (word, tail) = rest.split_at(end);
-            rest = tail.trim_start();
+            let end = rest.iter().position(u8::is_ascii_whitespace);
+            let (word, tail) = rest.split_at(end.unwrap_or(rest.len()));
+            rest = tail.trim_ascii_start();
+            let word = std::str::from_utf8(word).ok()?;
             (!word.is_empty()).then(|| word.to_owned())
         };
         let mut fields = [const { String::new() }; FIELDS];
@@ -40,6 +44,16 @@ impl Entry {
             program,
             arguments: rest.to_owned(),
         })
+    }
+
+    /// The service as `postconf -M` writes it.
+    pub(super) fn line(&self) -> OsString {
+        let mut line = format!("{} {}", self.fields.join(" "), self.program).into_bytes();
+        if !self.arguments.is_empty() {
+            line.push(b' ');
+            line.extend_from_slice(&self.arguments);
+        }
+        OsString::from_vec(line)
     }
 
     /// What master(8) starts, by its name in daemon_directory.
@@ -77,17 +91,18 @@ impl Entry {
 
     /// The same service, announcing nothing to its clients.
     pub(super) fn silent(&self) -> Self {
-        let arguments = format!("{} {SILENT}", self.without_silence().arguments);
+        let arguments = self.without_silence().arguments;
+        let arguments = [arguments.as_slice(), b" ", SILENT.as_bytes()].concat();
         Self {
-            arguments: arguments.trim().to_owned(),
+            arguments: arguments.trim_ascii().to_owned(),
             ..self.clone()
         }
     }
 
     /// The same service without what [`Entry::silent`] added.
     pub(super) fn without_silence(&self) -> Self {
-        let arguments = match self.arguments.strip_suffix(SILENT) {
-            Some(rest) if rest.is_empty() || rest.ends_with(' ') => rest.trim_end(),
+        let arguments = match self.arguments.strip_suffix(SILENT.as_bytes()) {
+            Some(rest) if rest.is_empty() || rest.ends_with(b" ") => rest.trim_ascii_end(),
             _ => &self.arguments,
         };
         Self {
@@ -100,13 +115,17 @@ impl Entry {
     pub(super) fn announces(&self) -> Option<bool> {
         let arguments = self.arguments();
         let mut said = None;
-        let mut arguments = arguments.iter().map(String::as_str);
+        let mut arguments = arguments.iter().map(|argument| argument.as_bytes());
         while let Some(argument) = arguments.next() {
-            let assignment = match argument.strip_prefix("-o") {
-                Some("") => arguments.next(),
+            let assignment = match argument.strip_prefix(b"-o") {
+                Some(b"") => arguments.next(),
                 assignment => assignment,
             };
-            if let Some((name, value)) = assignment.and_then(|text| text.split_once('='))
+            let Some(assignment) = assignment.and_then(|bytes| std::str::from_utf8(bytes).ok())
+            else {
+                continue;
+            };
+            if let Some((name, value)) = assignment.split_once('=')
                 && name.trim() == ANNOUNCE
             {
                 said = Some(value.trim() != "no");
@@ -116,21 +135,21 @@ impl Entry {
     }
 
     /// The program's arguments, one by one: separated by white space, but for what is in braces.
-    pub(super) fn arguments(&self) -> Vec<String> {
+    pub(super) fn arguments(&self) -> Vec<OsString> {
         let mut arguments = Vec::new();
-        let mut rest = self.arguments.trim();
+        let mut rest = self.arguments.trim_ascii();
         while !rest.is_empty() {
-            let end = if rest.starts_with('{') {
-                closing_brace(rest).map_or(rest.len(), |position| position + 1)
+            let end = if rest.starts_with(b"{") {
+                closing_brace(rest).map(|position| position + 1)
             } else {
-                rest.find(char::is_whitespace).unwrap_or(rest.len())
+                rest.iter().position(u8::is_ascii_whitespace)
             };
-            let (argument, tail) = rest.split_at(end);
-            let inside = argument
-                .strip_prefix('{')
-                .and_then(|argument| argument.strip_suffix('}'));
-            arguments.push(inside.map_or(argument, str::trim).to_owned());
-            rest = tail.trim_start();
+            let (argument, tail) = rest.split_at(end.unwrap_or(rest.len()));
+            let inside = argument.strip_prefix(b"{");
+            let inside = inside.and_then(|argument| argument.strip_suffix(b"}"));
+            let argument = inside.map_or(argument, <[u8]>::trim_ascii);
+            arguments.push(OsStr::from_bytes(argument).to_owned());
+            rest = tail.trim_ascii_start();
         }
         arguments
     }
@@ -138,32 +157,31 @@ impl Entry {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.fields.join(" "), self.program)?;
-        if !self.arguments.is_empty() {
-            write!(f, " {}", self.arguments)?;
-        }
-        Ok(())
+        self.line().display().fmt(f)
     }
 }
 
-fn closing_brace(text: &str) -> Option<usize> {
+fn closing_brace(text: &[u8]) -> Option<usize> {
     let mut depth = 0_usize;
-    text.char_indices().find_map(|(position, c)| {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
+    text.iter().position(|byte| {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
             _ => {}
         }
-        (depth == 0).then_some(position)
+        depth == 0
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::Entry;
 
     fn entry(line: &str) -> Entry {
-        Entry::parse(line).unwrap()
+        Entry::parse(line.as_bytes()).unwrap()
     }
 
     #[test]
@@ -184,8 +202,8 @@ mod tests {
 
     #[test]
     fn what_lacks_a_field_is_no_service() {
-        assert_eq!(Entry::parse("scache unix - - n - 1"), None);
-        assert_eq!(Entry::parse(""), None);
+        assert_eq!(Entry::parse(b"scache unix - - n - 1"), None);
+        assert_eq!(Entry::parse(b""), None);
     }
 
     #[test]
@@ -228,5 +246,15 @@ mod tests {
     fn arguments_in_braces_stay_together() {
         let entry = entry("scache unix - - n - 1 scache -v -o { a = {b} c } {d e");
         assert_eq!(entry.arguments(), ["-v", "-o", "a = {b} c", "{d e"]);
+    }
+
+    #[test]
+    fn values_keep_their_bytes() {
+        let line = b"scache unix - - n - 1 scache -o syslog_name=caf\xe9 -o {x=\xff }";
+        let entry = Entry::parse(line).unwrap();
+        assert_eq!(entry.line().as_bytes(), line);
+        let words = [b"-o".as_slice(), b"syslog_name=caf\xe9", b"-o", b"x=\xff"];
+        assert_eq!(entry.arguments(), words.map(OsStr::from_bytes));
+        assert_eq!(entry.silent().without_silence(), entry);
     }
 }

@@ -1,7 +1,9 @@
 //! An instance of Postfix: what postconf(1) says of it, and whether it runs.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -69,10 +71,13 @@ impl Instance {
         ];
         let text = postconf.run(directory, names)?;
         let value = |wanted: &str| {
-            let mut lines = text.lines().filter_map(|line| line.split_once(" ="));
-            let value = lines.find_map(|(name, value)| (name == wanted).then_some(value.trim()));
+            let mut lines = text.split(|byte| *byte == b'\n');
+            let value = lines.find_map(|line| {
+                let rest = line.strip_prefix(wanted.as_bytes())?;
+                Some(rest.strip_prefix(b" =")?.trim_ascii())
+            });
             let value = value.filter(|value| !value.is_empty());
-            value.map(str::to_owned).ok_or_else(|| {
+            value.map(OsStr::from_bytes).ok_or_else(|| {
                 Failure::new(
                     Status::Configuration,
                     format!(
@@ -84,11 +89,11 @@ impl Instance {
         };
         Ok(Self {
             directory: directory.to_owned(),
-            version: value(names[1])?,
+            version: value(names[1])?.to_string_lossy().into_owned(),
             daemons: value(names[2])?.into(),
             commands: value(names[3])?.into(),
             queue: value(names[4])?.into(),
-            service: value(names[5])?,
+            service: value(names[5])?.to_string_lossy().into_owned(),
             postconf,
         })
     }
@@ -148,14 +153,18 @@ impl Instance {
     pub(super) fn entry_in(&self, directory: &Path) -> Result<Entry, Failure> {
         let service = self.service_type();
         let text = self.postconf.run(directory, ["-M", &service])?;
-        let lines: Vec<&str> = text.lines().collect();
+        let lines = text.split(|byte| *byte == b'\n');
+        let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
         let master_cf = directory.join("master.cf");
         let master_cf = master_cf.display();
         match lines.as_slice() {
             [line] => Entry::parse(line).ok_or_else(|| {
                 Failure::new(
                     Status::Configuration,
-                    format!("{master_cf}: cannot make sense of `{line}`"),
+                    format!(
+                        "{master_cf}: cannot make sense of `{}`",
+                        OsStr::from_bytes(line).display()
+                    ),
                 )
             }),
             [] => Err(Failure::new(
@@ -177,23 +186,29 @@ impl Instance {
         format!(
             "postconf -c {} -M {}",
             super::steps::quoted(&self.directory),
-            super::steps::quoted(format!("{}={entry}", self.service_type()))
+            super::steps::quoted(self.assignment(entry))
         )
     }
 
     /// Changes the cache's service in master.cf.
     pub(super) fn set_entry(&self, entry: &Entry) -> Result<(), Failure> {
-        let assignment = format!("{}={entry}", self.service_type());
-        self.edit(&["-M", &assignment])
+        self.edit(&[OsStr::new("-M"), &self.assignment(entry)])
+    }
+
+    fn assignment(&self, entry: &Entry) -> OsString {
+        let mut assignment = OsString::from(self.service_type());
+        assignment.push("=");
+        assignment.push(entry.line());
+        assignment
     }
 
     /// Removes the cache's service from master.cf.
     pub(super) fn remove_entry(&self) -> Result<(), Failure> {
-        self.edit(&["-MX", &self.service_type()])
+        self.edit(&[OsStr::new("-MX"), OsStr::new(&self.service_type())])
     }
 
     /// Changes master.cf. The file's owner and mode stay, which postconf would change.
-    fn edit(&self, arguments: &[&str]) -> Result<(), Failure> {
+    fn edit(&self, arguments: &[&OsStr]) -> Result<(), Failure> {
         let master_cf = self.master_cf();
         let failed = |error: io::Error| {
             let file = master_cf.display();

@@ -1,5 +1,7 @@
 //! The instances of Postfix on this machine: by what the default one says, and by the master(8) processes that run.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::instance::Instance;
@@ -59,9 +61,11 @@ enum Source {
 fn known(postconf: &Postconf, default: &Path) -> Vec<(Instance, Source)> {
     let listed = LISTS.iter().flat_map(|name| {
         let list = postconf.run(default, ["-xh", name]).unwrap_or_default();
-        let directories = list.split(|c: char| c.is_whitespace() || c == ',');
+        let directories = list.split(|byte| byte.is_ascii_whitespace() || *byte == b',');
         let directories = directories.filter(|directory| !directory.is_empty());
-        let directories: Vec<_> = directories.map(PathBuf::from).collect();
+        let directories: Vec<PathBuf> = directories
+            .map(|directory| OsStr::from_bytes(directory).into())
+            .collect();
         directories
     });
     let listed = listed.map(|directory| (directory, Source::Listed));

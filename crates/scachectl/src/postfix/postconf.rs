@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -31,12 +32,12 @@ impl Postconf {
             })
     }
 
-    /// What it says about the configuration in a directory.
+    /// What it says about the configuration in a directory. Values have any bytes.
     pub(super) fn run(
         &self,
         directory: &Path,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
-    ) -> Result<String, Failure> {
+    ) -> Result<Vec<u8>, Failure> {
         let mut command = Command::new(&self.0);
         command.arg("-c").arg(directory).args(arguments);
         self.said(&mut command, Status::Configuration)
@@ -47,17 +48,17 @@ impl Postconf {
         let mut command = Command::new(&self.0);
         command.args(["-xh", "config_directory"]);
         self.said(&mut command, Status::NoInput)
-            .map(|line| PathBuf::from(line.trim()))
+            .map(|line| OsStr::from_bytes(line.trim_ascii()).into())
             .map_err(|failure| failure.and("name the directory of main.cf with --config-dir"))
     }
 
-    fn said(&self, command: &mut Command, otherwise: Status) -> Result<String, Failure> {
+    fn said(&self, command: &mut Command, otherwise: Status) -> Result<Vec<u8>, Failure> {
         let output = command
             .stdin(Stdio::null())
             .output()
             .map_err(|error| cannot_run(&self.0, &error))?;
         if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+            return Ok(output.stdout);
         }
         Err(Failure::new(
             otherwise,

@@ -1,5 +1,6 @@
 //! Our scache in daemon_directory, under a name of its own, which no upgrade of Postfix overwrites.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
@@ -211,22 +212,22 @@ fn keep(program: &Path, old: &Path) -> io::Result<()> {
 }
 
 /// What master(8) would say to it, but for `-S`: serve who is at standard input, then end.
-fn trial_arguments(instance: &Instance, entry: &Entry) -> Vec<String> {
+fn trial_arguments(instance: &Instance, entry: &Entry) -> Vec<OsString> {
     let mut arguments = ["-n", &instance.service, "-t", "unix", "-S"]
-        .map(str::to_owned)
+        .map(OsString::from)
         .to_vec();
     if entry.is_chrooted() {
-        arguments.push("-c".to_owned());
+        arguments.push("-c".into());
     }
     if entry.is_unprivileged() {
-        arguments.push("-u".to_owned());
+        arguments.push("-u".into());
     }
     arguments.extend(entry.arguments());
     arguments
 }
 
 /// Starts a program as master(8) would and lets it answer one request, with the real main.cf.
-fn try_out(program: &Path, instance: &Instance, arguments: &[String]) -> Result<(), Failure> {
+fn try_out(program: &Path, instance: &Instance, arguments: &[OsString]) -> Result<(), Failure> {
     let does_not = |why: String| {
         let instead = "nothing was changed; name one for this machine with --program";
         Failure::new(

@@ -1,8 +1,9 @@
 //! What is done to a Postfix, one step after the other: done and told, or only told.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
 
 use crate::failure::Failure;
 
@@ -56,17 +57,31 @@ impl Steps {
 }
 
 /// A word of a command for the shell.
-pub(super) fn quoted(word: impl AsRef<Path>) -> String {
-    let word = word.as_ref().display().to_string();
+pub(super) fn quoted(word: impl AsRef<OsStr>) -> String {
+    let word = word.as_ref();
+    let Some(word) = word.to_str() else {
+        // Every shell has printf; not every shell has another way to write such bytes.
+        let bytes = word.as_bytes().iter();
+        let escaped = bytes.map(|&byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'_' | b'=' | b' ' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("\\{byte:03o}"),
+        });
+        return format!("\"$(printf '{}')\"", escaped.collect::<String>());
+    };
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-=:@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
-        return word;
+        return word.to_owned();
     }
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::quoted;
 
     #[test]
@@ -75,5 +90,7 @@ mod tests {
         assert_eq!(quoted("a b"), "'a b'");
         assert_eq!(quoted("it's"), r"'it'\''s'");
         assert_eq!(quoted(""), "''");
+        let bytes = OsStr::from_bytes(b"x=caf\xe9 '%");
+        assert_eq!(quoted(bytes), r#""$(printf 'x=caf\351 \047\045')""#);
     }
 }

@@ -4,6 +4,7 @@
 //! but `scache-rs` in daemon_directory, the one service in master.cf, and two copies of master.cf beside it.
 
 mod copies;
+mod delivery;
 mod entry;
 mod install;
 mod instance;
@@ -40,7 +41,7 @@ enum Command {
     /// Copies scache beside Postfix's own, lets master(8) start it instead, and waits until it answers; else
     /// everything is put back
     Install(Install),
-    /// Tells which scache serves, and what of it is installed
+    /// Tells which scache serves, what of it is installed, and which connections Postfix's parameters let it keep
     Status(Look),
     /// Puts back what was there before
     Uninstall(Uninstall),

@@ -47,7 +47,7 @@ fn main_cf(root: &Path, stock: &Stock, setup: &Setup, delivery: SocketAddr) -> S
     let libraries = stock.library_path();
     let port = setup.next_hop.unwrap_or(delivery).port();
     let transport = setup.transport;
-    let mut text = format!(
+    let text = format!(
         "compatibility_level = 3.6
 queue_directory = {root}/queue
 data_directory = {root}/data
@@ -73,18 +73,20 @@ lmtp_connection_cache_on_demand = yes
 postlogd_watchdog_timeout = 3600
 "
     );
+    // A value that is defined twice would be warned of.
+    let is_set = |name: &str| setup.parameters.iter().any(|(other, _)| other == name);
+    let fixed = text.lines().filter(|line| {
+        let name = line.split_once(" =").map(|(name, _)| name);
+        !name.is_some_and(is_set)
+    });
+    let mut text = fixed.map(|line| format!("{line}\n")).collect::<String>();
     let mut line = |name: &str, value: &str| {
         writeln!(text, "{name} = {value}").expect("a string takes it");
     };
     if !setup.syslog {
         line("maillog_file", &format!("{root}/maillog"));
     }
-    // A value that is defined twice would be warned of.
-    if setup
-        .parameters
-        .iter()
-        .all(|(name, _)| name != "default_transport")
-    {
+    if !is_set("default_transport") {
         line(
             "default_transport",
             &format!("{transport}:[127.0.0.1]:{port}"),

@@ -122,6 +122,7 @@ fn what_a_document_points_to_is_there() {
         "README.md",
         "README.ja.md",
         "docs/INSTALL.md",
+        "docs/POSTFIX.md",
         "docs/SCACHED.md",
     ] {
         let document = repository::path(name);

@@ -1,5 +1,6 @@
 //! A whole Postfix delivers mail, once with stock scache(8) and once with ours.
 
+mod advice;
 mod delivery;
 mod goodbye;
 mod guardian;

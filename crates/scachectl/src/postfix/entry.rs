@@ -56,6 +56,11 @@ impl Entry {
         OsString::from_vec(line)
     }
 
+    /// The name of the service.
+    pub(super) fn service(&self) -> &str {
+        &self.fields[0]
+    }
+
     /// What master(8) starts, by its name in daemon_directory.
     pub(super) fn program(&self) -> &str {
         &self.program
@@ -113,25 +118,26 @@ impl Entry {
 
     /// What its own arguments say about announcing.
     pub(super) fn announces(&self) -> Option<bool> {
-        let arguments = self.arguments();
-        let mut said = None;
-        let mut arguments = arguments.iter().map(|argument| argument.as_bytes());
+        let overrides = self.overrides().into_iter();
+        let mut said = overrides.filter(|(name, _)| name == ANNOUNCE.as_bytes());
+        said.next_back().map(|(_, value)| value != b"no")
+    }
+
+    /// The parameters that its own arguments set with `-o`, in their order.
+    pub(super) fn overrides(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut overrides = Vec::new();
+        let mut arguments = self.arguments().into_iter().map(OsString::into_vec);
         while let Some(argument) = arguments.next() {
             let assignment = match argument.strip_prefix(b"-o") {
                 Some(b"") => arguments.next(),
-                assignment => assignment,
+                assignment => assignment.map(<[u8]>::to_vec),
             };
-            let Some(assignment) = assignment.and_then(|bytes| std::str::from_utf8(bytes).ok())
-            else {
-                continue;
-            };
-            if let Some((name, value)) = assignment.split_once('=')
-                && name.trim() == ANNOUNCE
-            {
-                said = Some(value.trim() != "no");
+            let assignment = assignment.unwrap_or_default();
+            if let Ok((name, value)) = scache_maincf::split_assignment(&assignment) {
+                overrides.push((name.to_vec(), value.to_vec()));
             }
         }
-        said
+        overrides
     }
 
     /// The program's arguments, one by one: separated by white space, but for what is in braces.

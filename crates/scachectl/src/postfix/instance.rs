@@ -181,6 +181,13 @@ impl Instance {
         }
     }
 
+    /// All services in master.cf that can be read.
+    pub(super) fn entries(&self) -> Result<Vec<Entry>, Failure> {
+        let text = self.postconf.run(&self.directory, ["-M"])?;
+        let lines = text.split(|byte| *byte == b'\n');
+        Ok(lines.filter_map(Entry::parse).collect())
+    }
+
     /// The command that [`Instance::set_entry`] is.
     pub(super) fn setting(&self, entry: &Entry) -> String {
         format!(

@@ -8,6 +8,7 @@ use scache_client::Client;
 use serde::Serialize;
 
 use super::copies::{Copies, WayBack};
+use super::delivery::Deliveries;
 use super::entry::Entry;
 use super::instance::Instance;
 use super::program::{self, NAME};
@@ -50,6 +51,8 @@ struct Report {
     announcement_wanted: bool,
     /// What uninstall can restore: `bytes`, `entry`, `stock`.
     way_back: Option<&'static str>,
+    #[serde(flatten)]
+    deliveries: Deliveries,
 }
 
 /// Tells all of it on standard output.
@@ -106,6 +109,7 @@ impl Report {
                 WayBack::Edited => "entry",
                 WayBack::Unknown => "stock",
             }),
+            deliveries: Deliveries::of(instance, &entry)?,
             entry: entry.to_string(),
         };
         if master != Some(None) {
@@ -198,7 +202,7 @@ impl Report {
             // A string takes it.
             let _ = writeln!(text, "  {what:<10} {is}");
         }
-        text
+        text + &self.deliveries.text()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod environment;
 mod program;
+mod services;
 mod target;
 
 use std::ffi::OsString;
@@ -40,7 +41,7 @@ pub(crate) struct Connect {
     // Not as a comment for rustdoc, which takes brackets for links; likewise below.
     #[arg(
         value_name = "HOST:PORT",
-        help = "Where to connect to: HOST:PORT, [IPV6]:PORT or unix:/PATH"
+        help = "Where to connect to: HOST:PORT, [IPV6]:PORT or unix:/PATH; PORT is a number or a name as in services(5)"
     )]
     target: Target,
 

@@ -85,9 +85,30 @@ fn a_unix_socket_is_as_good() {
         let said = says(&server.path(), &[], &target, ECHO);
         assert_eq!(said, format!("0 hello, {uses}"));
     }
-    let script = "echo $PROTO $UNIXREMOTEPATH $TCPREMOTEIP";
-    let said = says(&server.path(), &[], &target, script);
-    assert_eq!(said, format!("UNIX {}", path.display()));
+    // What unixserver(1) and others have set about a connection of theirs is gone.
+    let script = "env | grep -E '^(PROTO|TCP|UNIX|IPC)' | sort";
+    let mut command = server.command(&["connect", &target, "sh", "-c", script]);
+    for name in [
+        "TCPREMOTEIP",
+        "TCPLOCALPORT",
+        "UNIXREMOTEPID",
+        "UNIXREMOTEEUID",
+        "UNIXREMOTEEGID",
+        "UNIXLOCALPID",
+        "UNIXLOCALUID",
+        "UNIXLOCALGID",
+        "UNIXLOCALPATH",
+        "UNIXREMOTEPATH",
+        "IPCREMOTEEUID",
+        "IPCLOCALPATH",
+        "PROTO",
+    ] {
+        command.env(name, "of somebody else");
+    }
+    let said = run(&mut command);
+    said.assert_well();
+    let expected = format!("PROTO=UNIX\nUNIXREMOTEPATH={}\n", path.display());
+    assert_eq!(said.out, expected);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 
 use super::program::Program;
 use super::target::Target;
@@ -9,23 +10,24 @@ use super::target::Target;
 /// How often the connection was used before.
 const REUSED: &str = "SCACHE_REUSED";
 
-/// Those that are set only if they are known: what an outer tcpclient(1) has set is not true here.
-const OPTIONAL: [&str; 9] = [
-    "TCPREMOTEHOST",
-    "TCPREMOTEIP",
-    "TCPREMOTEPORT",
-    "TCPREMOTEINFO",
-    "TCPLOCALHOST",
-    "TCPLOCALIP",
-    "TCPLOCALPORT",
-    "UNIXREMOTEPATH",
-    "UNIXLOCALPATH",
+/// How variables about a connection begin, as the programs of ucspi-tcp, ucspi-unix and s6-networking set them. What an
+/// outer one of these has set, about its own connection, is not true here.
+const FOREIGN: [&[u8]; 6] = [
+    b"TCPREMOTE",
+    b"TCPLOCAL",
+    b"UNIXREMOTE",
+    b"UNIXLOCAL",
+    b"IPCREMOTE",
+    b"IPCLOCAL",
 ];
 
 /// Sets the variables for a connection to `target` that was used `reused` times before.
 pub(super) fn set(program: &mut Program, target: &Target, connection: &OwnedFd, reused: u64) {
-    for name in OPTIONAL {
-        program.unset(name);
+    for (name, _) in std::env::vars_os() {
+        let is_foreign = |begin: &&[u8]| name.as_bytes().starts_with(begin);
+        if FOREIGN.iter().any(is_foreign) {
+            program.unset(&name);
+        }
     }
     program.set(REUSED, reused.to_string());
     if let Some(path) = target.path() {

@@ -63,7 +63,7 @@ impl Program {
         self.command.env(name, value);
     }
 
-    pub(super) fn unset(&mut self, name: &str) {
+    pub(super) fn unset(&mut self, name: &OsStr) {
         self.command.env_remove(name);
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use super::services;
 use crate::failure::{Failure, Status};
 use crate::labels::Typed;
 use crate::socket;
@@ -140,13 +141,20 @@ impl FromStr for Target {
             None if host.contains(':') => return Err(wrong()),
             None => host,
         };
-        match port.parse() {
-            Ok(port @ 1..) if !host.is_empty() => Ok(Self::Tcp {
-                host: host.to_owned(),
-                port,
-            }),
-            _ => Err(wrong()),
+        let is_name = port.starts_with(|begin: char| begin.is_ascii_alphabetic());
+        let port = if is_name {
+            let unknown = || format!("/etc/services has no TCP port {port}: write its number");
+            services::port(port).ok_or_else(unknown)?
+        } else {
+            port.parse().map_err(|_| wrong())?
+        };
+        if host.is_empty() || port == 0 {
+            return Err(wrong());
         }
+        Ok(Self::Tcp {
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -191,13 +199,25 @@ mod tests {
             ("mail.example.com", None),
             (":25", None),
             ("mail.example.com:", None),
-            ("mail.example.com:smtp", None),
+            ("mail.example.com:no-such-service", None),
             ("mail.example.com:0", None),
             ("mail.example.com:65536", None),
             ("unix:", None),
         ] {
             let target = Target::from_str(text).ok().map(|target| target.to_string());
             assert_eq!(target.as_deref(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_may_have_its_name() {
+        for host in ["mail.example.com", "[2001:db8::1]"] {
+            let target = Target::from_str(&format!("{host}:smtp"));
+            // A small system has no /etc/services.
+            match services::port("smtp") {
+                Some(port) => assert_eq!(target.unwrap().to_string(), format!("{host}:{port}")),
+                None => assert!(target.unwrap_err().contains("/etc/services")),
+            }
         }
     }
 

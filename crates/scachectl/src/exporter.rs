@@ -6,13 +6,14 @@
 mod connections;
 mod history;
 mod http;
+mod listen;
 mod metrics;
 mod names;
 mod source;
 mod status;
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -23,6 +24,7 @@ use crate::failure::{Failure, Status};
 use crate::socket::Socket;
 
 use self::http::Site;
+use self::listen::Listen;
 use self::source::Source;
 
 /// Serve what the cache counts over HTTP: /metrics for Prometheus, and / for people
@@ -31,10 +33,10 @@ use self::source::Source;
 /// Ends on SIGTERM and SIGINT.
 #[derive(Debug, Args)]
 pub(crate) struct Exporter {
-    /// The address and port to listen on. There is neither a password nor TLS: with an address that is not of
+    /// The address and port to listen on, or :PORT for all addresses. There is neither a password nor TLS: with an address that is not of
     /// this machine alone, everybody who reaches it sees to whom connections are cached
     #[arg(long, value_name = "ADDRESS:PORT", default_value = DEFAULT_LISTEN)]
-    listen: SocketAddr,
+    listen: Listen,
 
     /// Tell Prometheus of so many destinations one by one, the busiest; each is three series
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1000))]
@@ -50,7 +52,10 @@ impl Exporter {
     /// # Errors
     /// If it cannot listen.
     pub(crate) fn run(&self, socket: &Socket) -> Result<ExitCode, Failure> {
-        let listener = TcpListener::bind(self.listen).map_err(|error| self.no_listener(&error))?;
+        let listener = self
+            .listen
+            .bind()
+            .map_err(|error| self.no_listener(&error))?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -77,7 +82,7 @@ impl Exporter {
     }
 
     fn no_listener(&self, error: &io::Error) -> Failure {
-        let address = self.listen;
+        let address = &self.listen;
         match error.kind() {
             io::ErrorKind::AddrInUse => Failure::new(
                 Status::Unavailable,
@@ -99,7 +104,7 @@ impl Exporter {
             ),
             _ => Failure::new(
                 Status::System,
-                format!("cannot listen on {address}: {error}"),
+                format!("cannot listen on {address}: {error}: choose another with --listen"),
             ),
         }
     }

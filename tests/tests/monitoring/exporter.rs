@@ -1,6 +1,6 @@
 //! `scachectl exporter` as its user meets it.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -17,6 +17,27 @@ fn it_ends_on_a_signal() {
         assert_eq!(exporter.get("/metrics").status, 200);
         assert_eq!(exporter.end(signal), (Some(0), String::new()));
     }
+}
+
+/// As other exporters and their users have it.
+#[test]
+fn a_name_or_only_a_port_says_where_to_listen() {
+    let cache = Cache::away();
+    let exporter = Exporter::listening("localhost:0", &cache.socket(), &[]);
+    assert!(exporter.address.ip().is_loopback());
+    assert_eq!(exporter.get("/metrics").status, 200);
+    let exporter = Exporter::listening(":0", &cache.socket(), &[]);
+    assert!(exporter.address.ip().is_unspecified());
+    let here = (Ipv4Addr::LOCALHOST, exporter.address.port()).into();
+    assert_eq!(http::get(here, "/metrics").status, 200);
+}
+
+/// That the exporter is there, whatever the cache does.
+#[test]
+fn it_says_that_it_is_healthy() {
+    let exporter = Exporter::start(&Cache::away().socket(), &[]);
+    let answer = exporter.get("/-/healthy");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "healthy\n"));
 }
 
 #[test]

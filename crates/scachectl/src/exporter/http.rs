@@ -148,6 +148,12 @@ impl Site {
         match request.uri().path() {
             "/" => page(),
             "/metrics" => self.metrics(request.headers()).await,
+            // About this program: the cache is not asked.
+            "/-/healthy" => answer(
+                StatusCode::OK,
+                "text/plain; charset=utf-8",
+                "healthy\n".to_owned(),
+            ),
             "/status.json" => self.status(request.uri().query()).await,
             _ => refusal(
                 StatusCode::NOT_FOUND,

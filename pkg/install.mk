@@ -69,6 +69,8 @@ install:
 	chmod 644 $(DESTDIR)$(libdir)/pkgconfig/scache.pc
 	install -m 644 README.md README.ja.md CHANGELOG.md LICENSE docs/*.* crates/scache-client-c/examples/reuse.c $(DESTDIR)$(docdir)
 	install -m 644 docs/benchmarks/*.svg $(DESTDIR)$(docdir)/benchmarks
+	install -d $(DESTDIR)$(sharedir)/scache/apparmor
+	install -m 644 pkg/apparmor/* $(DESTDIR)$(sharedir)/scache/apparmor
 	for file in pkg/monitoring/*; do test ! -f $$file || install -m 644 $$file $(DESTDIR)$(sharedir)/scache/monitoring; done
 
 # /etc/scache.toml stays if it was changed. A directory goes when nothing else is in it, and those that every

@@ -1,7 +1,8 @@
-//! Debian's tools that judge what is installed: readers of manual pages, and systemd's that read units. They are
-//! unpacked below target/ and never installed.
+//! Debian's tools that judge what is installed: readers of manual pages, systemd's that read units, and AppArmor's that
+//! reads profiles. They are unpacked below target/ and never installed.
 //!
-//! `SCACHE_MANUAL_ROOT` and `SCACHE_SYSTEMD_ROOT` name directories with the unpacked packages to use instead.
+//! `SCACHE_MANUAL_ROOT`, `SCACHE_SYSTEMD_ROOT` and `SCACHE_APPARMOR_ROOT` name directories with the unpacked packages to
+//! use instead.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -32,6 +33,39 @@ const SYSTEMD: Packages = Packages {
         "usr/lib/aarch64-linux-gnu/systemd",
     ],
 };
+
+const APPARMOR: Packages = Packages {
+    directory: "apparmor-tools",
+    variable: "SCACHE_APPARMOR_ROOT",
+    names: &["apparmor", "apparmor-profiles"],
+    programs: &["sbin/apparmor_parser"],
+    libraries: &[],
+};
+
+/// apparmor_parser(8), which loads nothing into the kernel, and knows Debian's abstractions and no file of this machine.
+///
+/// # Panics
+/// With what to do, when it can be neither found nor fetched.
+#[must_use]
+pub fn apparmor_parser() -> Command {
+    let root = apparmor_root();
+    // From Debian 13 on it is in /usr.
+    let program = ["sbin", "usr/sbin"].map(|place| root.join(place).join("apparmor_parser"));
+    let program = program.iter().find(|path| path.is_file());
+    let mut command = Command::new(program.expect("it was looked for"));
+    command
+        .args(["--skip-kernel-load", "--skip-cache", "--base"])
+        .arg(root.join("etc/apparmor.d"))
+        .env("LD_LIBRARY_PATH", APPARMOR.library_path(root));
+    command
+}
+
+/// The directory in which AppArmor's packages are unpacked.
+#[must_use]
+pub fn apparmor_root() -> &'static PathBuf {
+    static ROOT: OnceLock<PathBuf> = OnceLock::new();
+    ROOT.get_or_init(|| APPARMOR.locate())
+}
 
 /// mandoc(1), man(1) or groff(1), which find each other and no file of this machine's configuration.
 ///

@@ -55,6 +55,7 @@ const FILES: &[(&str, u32)] = &[
 const WHOLE: &[(&str, &str)] = &[
     ("docs", "share/doc/scache"),
     ("docs/benchmarks", "share/doc/scache/benchmarks"),
+    ("pkg/apparmor", "share/scache/apparmor"),
     ("pkg/monitoring", "share/scache/monitoring"),
     ("pkg/systemd", "lib/systemd/system"),
 ];

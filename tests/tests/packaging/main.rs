@@ -10,6 +10,8 @@
 )]
 
 #[cfg(feature = "system")]
+mod apparmor;
+#[cfg(feature = "system")]
 mod booted;
 mod examples;
 mod installation;

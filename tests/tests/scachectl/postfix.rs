@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Instant;
 
+use rustix::fs::XattrFlags;
 use scache_tests::fake_master::{built, ours, stock};
 use scache_tests::instance::{Instance, Setup};
 use serde_json::Value;
@@ -314,6 +315,25 @@ fn what_was_installed_by_hand_can_be_taken_out() {
     let now = fs::read_to_string(master_cf(&instance)).expect("master.cf");
     assert!(now.contains(" scache\n    -o max_idle=50s\n"), "{now}");
     delivers_by("scache", &instance);
+}
+
+/// Policies of SELinux name the programs of Postfix, and not ours. The kernel need not have SELinux for that.
+#[test]
+fn the_program_has_the_label_of_stocks() {
+    const NAME: &str = "security.selinux";
+    const LABEL: &[u8] = b"system_u:object_r:postfix_smtp_exec_t:s0\0";
+    let instance = Instance::start(&Setup::new(stock()));
+    let program = instance.daemons().join("scache");
+    fs::remove_file(&program).expect("a link");
+    fs::copy(stock().path(), &program).expect("a copy");
+    rustix::fs::setxattr(&program, NAME, LABEL, XattrFlags::empty()).expect("only root may");
+    let text = said(&install(&instance, ours().path()));
+    assert!(text.contains("label"), "{text}");
+    let mut label = [0; 256];
+    let ours = instance.daemons().join("scache-rs");
+    let length = rustix::fs::getxattr(&ours, NAME, &mut label).expect("a label");
+    assert_eq!(&label[..length], LABEL);
+    delivers_by("scache-rs", &instance);
 }
 
 #[test]

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::fs::{XattrFlags, getxattr, setxattr};
+
 use super::entry::Entry;
 use super::instance::Instance;
 use super::postconf::last_line;
@@ -31,6 +33,9 @@ const OLD: &str = "scache-rs.old";
 const SHIPPED: [&str; 3] = ["scache", "../libexec/scache/scache", "../lib/scache/scache"];
 
 const MODE: u32 = 0o755;
+
+/// The extended attribute that SELinux labels a file with.
+const LABEL: &str = "security.selinux";
 
 /// How long a program may take to start and to answer when it is tried out.
 const TRIAL: Duration = Duration::from_secs(10);
@@ -108,6 +113,20 @@ pub(super) fn place(
                 .map(|()| format!("copied {} to {}", shipped.display(), new.display()))
                 .map_err(|error| failed(&new, &error))
         })?;
+        if let Some(label) = label(&instance.stock()) {
+            steps.take(
+                format!(
+                    "chcon --reference={} {}",
+                    quoted(instance.stock()),
+                    quoted(&new)
+                ),
+                || {
+                    setxattr(&new, LABEL, &label, XattrFlags::empty())
+                        .map_err(|error| failed(&new, &error.into()))?;
+                    Ok("gave it the SELinux label of stock's scache")
+                },
+            )?;
+        }
         steps.take(trying, || {
             try_out(&new, instance, &arguments)?;
             Ok("it runs here")
@@ -201,6 +220,15 @@ fn copy(from: &Path, to: &Path, user: u32, group: u32) -> io::Result<()> {
     fchown(&copy, Some(user), Some(group))?;
     copy.set_permissions(fs::Permissions::from_mode(MODE))?;
     copy.sync_all()
+}
+
+/// What SELinux knows a program by. Its policies name the programs of Postfix, and not ours.
+fn label(program: &Path) -> Option<Vec<u8>> {
+    // The kernel's limit for a label is a page.
+    let mut label = vec![0; 4096];
+    let length = getxattr(program, LABEL, &mut label).ok()?;
+    label.truncate(length);
+    Some(label)
 }
 
 fn keep(program: &Path, old: &Path) -> io::Result<()> {

@@ -83,6 +83,7 @@ impl Names {
             ttl: ttl(),
             endpoint: label(&self.endpoint),
             property: property(&self.property),
+            history: None,
         }
     }
 

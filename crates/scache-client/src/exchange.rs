@@ -260,6 +260,7 @@ impl<S: Socket> Link<S> {
                     ttl,
                     endpoint,
                     property,
+                    history: None,
                 };
                 self.request(&request, connection, deadline).await
             }
@@ -346,6 +347,7 @@ impl<S: Socket> Link<S> {
             ttl,
             endpoint,
             property: endpoint_property,
+            history: None,
         };
         self.request(&request, connection, deadline).await
     }

@@ -25,7 +25,7 @@ use crate::partings::Partings;
 use crate::{Complaint, Goodbyes, Host, Kernel, Settings};
 pub(crate) use administer::Surroundings;
 use journal::Journal;
-use lives::{LifeId, Lives};
+use lives::{LifeId, Lives, Moment};
 use watch::death;
 
 /// A connection in the store.
@@ -47,6 +47,15 @@ impl<D> Kept<D> {
             life: LifeId::NONE,
         }
     }
+}
+
+/// A connection outside of the cache, with what is known of it.
+#[derive(Debug)]
+pub struct Carried<D> {
+    /// The connection.
+    pub descriptor: D,
+    /// Its past, if that is known.
+    pub history: Option<History>,
 }
 
 /// A connection on its way to a client.
@@ -129,6 +138,8 @@ pub(crate) struct Pass<'a, K, H> {
 pub(crate) struct Cache<D> {
     store: Store<Kept<D>>,
     ttl_limit: Duration,
+    reuse_limit: u32,
+    lifetime_limit: Option<Duration>,
     watch: bool,
     /// Connections that will be watched if they are still here at `watch_at`.
     unwatched: Vec<ConnectionId>,
@@ -173,9 +184,12 @@ impl<D> Cache<D> {
             bytes: Self::BYTES,
             order: settings.order,
         };
+        let has_limits = settings.reuse_limit > 0 || settings.lifetime_limit.is_some();
         Self {
             store: Store::new(limits, now),
             ttl_limit: settings.ttl_limit,
+            reuse_limit: settings.reuse_limit,
+            lifetime_limit: settings.lifetime_limit,
             watch: settings.watch,
             unwatched: Vec::new(),
             watch_at: None,
@@ -183,7 +197,12 @@ impl<D> Cache<D> {
             partings: Partings::new(settings.parting_limit, settings.goodbye_timeout),
             began: now,
             stats: Stats::default(),
-            lives: Lives::default(),
+            // Where nothing depends on them a few are enough.
+            lives: Lives::new(if has_limits {
+                settings.connection_limit
+            } else {
+                Lives::FEW
+            }),
             journal: Journal::new(),
             dead: 0,
             draining: false,
@@ -210,12 +229,13 @@ impl<D> Cache<D> {
             self.turn_away(pass, request, descriptor);
             return Answer::Saved(Duration::ZERO);
         }
-        let (ttl, endpoint, property) = match request {
+        let (ttl, endpoint, property, history) = match request {
             Request::SaveEndpoint {
                 ttl,
                 endpoint,
                 property,
-            } => (ttl, endpoint, property),
+                history,
+            } => (ttl, endpoint, property, history),
             Request::Save {
                 ttl,
                 destination,
@@ -230,14 +250,28 @@ impl<D> Cache<D> {
                     destination_property,
                     endpoint,
                 );
-                (ttl, endpoint, property)
+                (ttl, endpoint, property, None)
             }
             _ => return Answer::Failed,
         };
         let now = self.moment(pass.now);
         let kept = Kept {
-            life: self.lives.save(recognised.identity, now),
+            life: self.lives.save(recognised.identity, history, now),
             ..Kept::new(descriptor)
+        };
+        self.stats.saves_ttl_cut += u64::from(Duration::from(ttl) > self.ttl_limit);
+        let Some(ttl) = self.remaining(kept.life, ttl, now) else {
+            let endpoint = endpoint.as_bytes().into();
+            let reason = Reason::Retired;
+            let released = Released {
+                handle: kept,
+                endpoint,
+                reason,
+            };
+            self.store.expire(pass.now);
+            self.part(pass, released);
+            self.settle(pass);
+            return Answer::Saved(Duration::ZERO);
         };
         self.journal
             .record(pass.now, Happening::Saved, endpoint.as_bytes(), b"");
@@ -506,6 +540,28 @@ impl<D> Cache<D> {
         self.part(pass, released);
     }
 
+    /// Returns the past of a connection that is cached, if it is known.
+    pub(crate) fn history(&self, now: Instant, kept: &Kept<D>) -> Option<History> {
+        let life = self.lives.of(kept.life)?;
+        Some(life.history(self.moment(now)))
+    }
+
+    /// Returns how long a connection may be kept for which `ttl` was asked, if at all.
+    fn remaining(&self, life: LifeId, ttl: Ttl, now: Moment) -> Option<Ttl> {
+        let Some(life) = self.lives.of(life) else {
+            return Some(ttl);
+        };
+        let history = life.history(now);
+        if self.reuse_limit > 0 && history.taken >= self.reuse_limit {
+            return None;
+        }
+        let Some(limit) = self.lifetime_limit else {
+            return Some(ttl);
+        };
+        let left = limit.checked_sub(history.age)?;
+        Ttl::from_remaining(left.min(ttl.into())).ok()
+    }
+
     /// Returns how long something is kept that was saved with a time to live.
     fn granted(&self, ttl: Ttl) -> Duration {
         Duration::from(ttl).min(self.ttl_limit)
@@ -518,14 +574,11 @@ impl<D> Cache<D> {
             .record(now, Happening::Taken, &taken.endpoint, b"");
         // Connections without a recorded past are not counted.
         let life = self.lives.take(taken.handle.life)?;
-        let age = life.began.milliseconds_until(self.moment(now));
-        self.stats.taken_times.observe(u64::from(life.taken), 1);
+        let history = life.history(self.moment(now));
+        self.stats.taken_times.observe(history.taken.into(), 1);
         self.stats
             .taken_age_seconds
-            .observe(u64::from(age / 1000), 1);
-        Some(History {
-            age: Duration::from_millis(age.into()),
-            taken: life.taken,
-        })
+            .observe(history.age.as_secs(), 1);
+        Some(history)
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use scache_store::{Counts, Entries};
 
-use crate::cache::{Cache, Pass, Surroundings};
+use crate::cache::{Cache, Carried, Pass, Surroundings};
 use crate::client::{self, Client};
 use crate::peers::{Peer, Peers};
 use crate::succession::Succession;
@@ -205,7 +205,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
 
     /// Takes out what is cached and still of use, to be kept elsewhere: connections of one endpoint and
     /// bindings of one destination in their order. To be called when [`Engine::serve`] is over.
-    pub fn take_entries(&mut self) -> Entries<K::Descriptor> {
+    pub fn take_entries(&mut self) -> Entries<Carried<K::Descriptor>> {
         let now = self.kernel.now();
         let (cache, mut pass) = self.cache_and_pass(now);
         cache.take_usable_entries(&mut pass)
@@ -213,7 +213,7 @@ impl<K: Kernel, H: Host> Engine<K, H> {
 
     /// Adds entries to what is cached, behind what is there, each with what is left of its time. What is of
     /// no use any more is dropped.
-    pub fn put_entries(&mut self, entries: Entries<K::Descriptor>) {
+    pub fn put_entries(&mut self, entries: Entries<Carried<K::Descriptor>>) {
         let now = self.kernel.now();
         let (cache, mut pass) = self.cache_and_pass(now);
         cache.put_entries(&mut pass, entries);

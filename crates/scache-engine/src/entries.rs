@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use scache_proto::reply::History;
 use scache_proto::{Label, Property, Request, Ttl, ValueError};
 use scache_store::Bound;
 
@@ -12,6 +13,7 @@ use scache_store::Bound;
 pub(crate) fn save_connection<'a>(
     endpoint: &'a [u8],
     property: &'a [u8],
+    history: Option<History>,
     deadline: Instant,
     now: Instant,
 ) -> Result<Request<'a>, ValueError> {
@@ -19,6 +21,7 @@ pub(crate) fn save_connection<'a>(
         ttl: remaining(deadline, now)?,
         endpoint: Label::new(endpoint)?,
         property: Property::new(property)?,
+        history,
     })
 }
 

@@ -194,6 +194,7 @@ fn name(reason: Reason) -> &'static str {
         Reason::Cleared => "cleared",
         Reason::Purged => "purged",
         Reason::Drained => "not kept",
+        Reason::Retired => "taken too often or too old",
         Reason::Closed => "closed by peer",
         Reason::Reset => "reset by peer",
         Reason::Spoke => "spoke out of turn",

@@ -23,6 +23,7 @@ mod succession;
 mod token;
 mod unread;
 
+pub use cache::Carried;
 pub use engine::{Departure, Engine, Listener, Phase, Transport};
 pub use host::{Complaint, End, Host, Note};
 pub use kernel::{Event, Failure, Interest, Kernel, Recognised};

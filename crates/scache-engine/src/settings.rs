@@ -10,6 +10,10 @@ use scache_store::Order;
 pub struct Settings {
     /// The longest anything stays cached, whatever a client asks for.
     pub ttl_limit: Duration,
+    /// How often a connection is taken at most; then it is closed instead of kept. 0 is no limit.
+    pub reuse_limit: u32,
+    /// How old a connection may become, as far as that is known; then it is closed instead of kept.
+    pub lifetime_limit: Option<Duration>,
     /// How often statistics are told; `None` is never.
     pub statistics_interval: Option<Duration>,
     /// How long without clients until the end; `None` is never.

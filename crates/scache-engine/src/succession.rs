@@ -303,6 +303,7 @@ impl<D> Succession<D> {
             let request = entries::save_connection(
                 &taken.endpoint,
                 &taken.property,
+                cache.history(pass.now, &taken.handle),
                 taken.deadline,
                 pass.now,
             );

@@ -82,8 +82,10 @@ pub const PARAMETERS: &[Parameter] = &[
     optional(Own, "connection_cache_goodbye", Some("QUIT"), "The line that is sent before an idle connection is closed; empty: none."),
     needed(Own, "connection_cache_goodbye_timeout", Some("1s"), "How long to wait for the answer to it."),
     needed(Own, "connection_cache_handover", Some("yes"), "Whether what is cached is given to the next process on a reload."),
+    needed(Own, "connection_cache_lifetime_limit", Some("0s"), "How old a connection may become before it is closed instead of kept; 0: any age."),
     needed(Own, "connection_cache_order", Some("oldest"), "Which connection of an endpoint is taken first: oldest or newest."),
     needed(Own, "connection_cache_request_timeout", Some("10s"), "How long a client may take over one request, from first byte to last."),
+    needed(Own, "connection_cache_reuse_limit", Some("0"), "How often a connection is taken before it is closed instead of kept; 0: any number of times."),
     needed(Own, "connection_cache_watch", Some("yes"), "Whether connections are dropped that their peers closed or spoke on."),
 ];
 

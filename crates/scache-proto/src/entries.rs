@@ -89,6 +89,8 @@ pub enum Happening {
     Purged,
     /// A connection was not kept, because the cache is drained.
     Drained,
+    /// A connection was not kept: it was taken too often, or is too old.
+    Retired,
     /// A connection was let go of at the end of the process.
     Cleared,
     /// A client was dropped.
@@ -97,7 +99,7 @@ pub enum Happening {
 
 impl Happening {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Saved,
         Self::Taken,
         Self::Missed,
@@ -108,6 +110,7 @@ impl Happening {
         Self::Spoke,
         Self::Purged,
         Self::Drained,
+        Self::Retired,
         Self::Cleared,
         Self::ClientDropped,
     ];
@@ -125,6 +128,7 @@ impl Happening {
             Self::Spoke => "spoke",
             Self::Purged => "purged",
             Self::Drained => "drained",
+            Self::Retired => "retired",
             Self::Cleared => "cleared",
             Self::ClientDropped => "client_dropped",
         }

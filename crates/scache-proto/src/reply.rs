@@ -23,8 +23,8 @@ const LABEL: &[u8] = b"label";
 const DUMMY: &[u8] = b"dummy";
 /// In the reply to a request for inline descriptors: [`Request::Details`](crate::Request::Details) is understood.
 const DETAILS: &[u8] = b"details";
-const AGE_MILLISECONDS: &[u8] = b"age_ms";
-const TAKEN: &[u8] = b"taken";
+pub(crate) const AGE_MILLISECONDS: &[u8] = b"age_ms";
+pub(crate) const TAKEN: &[u8] = b"taken";
 const TTL_MILLISECONDS: &[u8] = b"ttl_ms";
 const PROTOCOL: &[u8] = b"protocol";
 const PROTOCOL_NAME: &[u8] = b"connection_cache_protocol";
@@ -70,6 +70,26 @@ pub struct History {
     pub taken: u32,
 }
 
+impl History {
+    /// Both numbers as they are told; `None` if one is missing or too large.
+    pub(crate) fn of(age_milliseconds: Option<u64>, taken: Option<u64>) -> Option<Self> {
+        Some(Self {
+            age: Duration::from_millis(age_milliseconds?),
+            taken: u32::try_from(taken?).ok()?,
+        })
+    }
+}
+
+/// Adds the past of a connection, if it is known.
+pub(crate) fn with_history(list: ListWriter<'_>, history: Option<History>) -> ListWriter<'_> {
+    match history {
+        Some(History { age, taken }) => list
+            .number(AGE_MILLISECONDS, age.as_millis())
+            .number(TAKEN, taken),
+        None => list,
+    }
+}
+
 /// The properties of a reply: exactly `N` of them. Attributes of other names may follow.
 pub fn properties<'a, const N: usize>(mut rest: List<'a>) -> Option<[&'a [u8]; N]> {
     let mut properties = [&b""[..]; N];
@@ -85,10 +105,7 @@ pub fn properties<'a, const N: usize>(mut rest: List<'a>) -> Option<[&'a [u8]; N
 
 /// The past of the connection that a reply hands out, if the reply tells it.
 pub fn history(rest: List<'_>) -> Option<History> {
-    Some(History {
-        age: Duration::from_millis(number(rest, AGE_MILLISECONDS)?),
-        taken: u32::try_from(number(rest, TAKEN)?).ok()?,
-    })
+    History::of(number(rest, AGE_MILLISECONDS), number(rest, TAKEN))
 }
 
 /// How long what was saved will be kept, if the reply tells it; zero if it is not kept at all.
@@ -103,8 +120,13 @@ pub fn offers_details(mut rest: List<'_>) -> bool {
 
 fn number(mut rest: List<'_>, wanted: &[u8]) -> Option<u64> {
     let (_, digits) = rest.find(|(name, _)| *name == wanted)?;
+    parse_number(digits)
+}
+
+pub(crate) fn parse_number(digits: &[u8]) -> Option<u64> {
     let digits = std::str::from_utf8(digits).ok()?;
-    digits.parse().ok()
+    let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|_| is_plain)
 }
 
 /// What the reply to a [`Kind::Find`] has: the endpoint, then the properties.
@@ -154,12 +176,7 @@ pub fn encode_found(buffer: &mut Vec<u8>, kind: Kind, found: &impl HandOut, deta
     list = found
         .properties()
         .fold(list, |list, property| list.attribute(PROPERTY, property));
-    if let Some(History { age, taken }) = found.history().filter(|_| details) {
-        list = list
-            .number(AGE_MILLISECONDS, age.as_millis())
-            .number(TAKEN, taken);
-    }
-    list.end();
+    with_history(list, found.history().filter(|_| details)).end();
 }
 
 /// Writes status 0 with how long what was saved will be kept.

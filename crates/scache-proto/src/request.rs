@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::administration::{self, Administration};
 use crate::attr::{List, ListWriter};
+use crate::reply::{self, AGE_MILLISECONDS, History, TAKEN};
 use crate::{Label, Property, Ttl, limits};
 
 /// A request, without the descriptor that belongs to [`Request::SaveEndpoint`].
@@ -18,6 +19,8 @@ pub enum Request<'a> {
         endpoint: Label<'a>,
         /// What to hand out with it.
         property: Property<'a>,
+        /// What is known of it, if it was cached elsewhere.
+        history: Option<History>,
     },
     /// Take a connection of an endpoint out of the cache.
     FindEndpoint {
@@ -165,6 +168,7 @@ impl<'a> Request<'a> {
                 ttl: ttl(next(TTL)?)?,
                 endpoint: label(next(LABEL)?)?,
                 property: property(next(PROPERTY)?)?,
+                history: None,
             },
             Kind::FindEndpoint => Self::FindEndpoint {
                 endpoint: label(next(LABEL)?)?,
@@ -191,10 +195,23 @@ impl<'a> Request<'a> {
             // Read from the list itself.
             Kind::Find | Kind::Administer(_) => return None,
         };
-        if let Some(ttl) = request.ttl_mut() {
-            if let Some((_, digits)) = rest.find(|(name, _)| *name == TTL_MILLISECONDS) {
-                *ttl = ttl.refined(digits);
-            }
+        // Of each the first one counts.
+        let (mut milliseconds, mut age, mut taken) = (None, None, None);
+        for (name, value) in rest {
+            let known = match name {
+                TTL_MILLISECONDS => &mut milliseconds,
+                AGE_MILLISECONDS => &mut age,
+                TAKEN => &mut taken,
+                _ => continue,
+            };
+            known.get_or_insert(value);
+        }
+        if let (Some(ttl), Some(milliseconds)) = (request.ttl_mut(), milliseconds) {
+            *ttl = ttl.refined(milliseconds);
+        }
+        if let Self::SaveEndpoint { history, .. } = &mut request {
+            let [age, taken] = [age, taken].map(|digits| reply::parse_number(digits?));
+            *history = History::of(age, taken);
         }
         Some(request)
     }
@@ -228,8 +245,11 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The same with its time to live rounded up to whole seconds.
+    /// The same as stock understands it: without a history, its time to live rounded up to whole seconds.
     pub fn in_whole_seconds(mut self) -> Self {
+        if let Self::SaveEndpoint { history, .. } = &mut self {
+            *history = None;
+        }
         if let Some(ttl) = self.ttl_mut() {
             *ttl = ttl.in_whole_seconds();
         }
@@ -266,12 +286,14 @@ impl<'a> Request<'a> {
                 ttl,
                 endpoint,
                 property,
+                history,
             } => {
                 let list = list
                     .number(TTL, ttl.as_secs())
                     .attribute(LABEL, endpoint.as_bytes())
                     .attribute(PROPERTY, property.as_bytes());
-                with_milliseconds(list, *ttl)
+                let list = with_milliseconds(list, *ttl);
+                reply::with_history(list, *history)
             }
             Self::FindEndpoint { endpoint } => list.attribute(LABEL, endpoint.as_bytes()),
             Self::SaveDestination {
@@ -461,6 +483,7 @@ mod tests {
                 ttl,
                 endpoint: label(b"e"),
                 property,
+                history: None,
             },
             Request::FindEndpoint {
                 endpoint: label(b""),
@@ -487,6 +510,10 @@ mod tests {
                 ttl: Ttl::from_remaining(std::time::Duration::from_millis(1234)).unwrap(),
                 endpoint: label(b"e"),
                 property,
+                history: Some(History {
+                    age: Duration::from_millis(1500),
+                    taken: 3,
+                }),
             },
             Request::SaveDestination {
                 ttl,

@@ -112,10 +112,15 @@ stats! {
     Gauge binding_limit "Bindings at most."
     Gauge destinations "Destinations with a binding now."
     Gauge endpoints "Endpoints with a connection now."
+    Gauge ttl_limit_seconds "The longest that anything stays cached, in seconds."
+    Gauge reuse_limit "How often a connection is taken at most; 0 is no limit."
+    Gauge lifetime_limit_seconds "How old a connection may become, in seconds; 0 is no limit."
+    Gauge max_idle_seconds "Seconds without clients after which the process ends; 0 is never."
     Gauge name_bytes "Bytes of all names and properties now."
     Gauge name_byte_limit "Bytes of all names and properties at most."
 
     Counter connections_saved "Connections saved."
+    Counter saves_ttl_cut "Connections saved with a longer time to live than is granted: it was cut to the limit."
     Counter connections_put_back "Connections taken whose client went before it had them: cached again."
     Counter bindings_saved "Bindings saved that were not there."
     Counter bindings_renewed "Bindings saved that were there: their time was renewed."
@@ -133,6 +138,7 @@ stats! {
     Counter connections_purged "Connections that were purged."
     Counter bindings_purged "Bindings that were purged."
     Counter connections_drained "Connections that were saved and not kept, because the cache is drained."
+    Counter connections_retired "Connections that were saved and not kept, because they were taken too often or are too old."
     Counter connections_cleared "Connections closed at the end of the process."
 
     Counter goodbyes_said "Goodbyes written to connections before they are closed."

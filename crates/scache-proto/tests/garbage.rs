@@ -108,6 +108,7 @@ fn requests() -> [Request<'static>; STOCK_REQUESTS + 3] {
             ttl,
             endpoint: label,
             property,
+            history: None,
         },
         Request::FindEndpoint { endpoint: label },
         Request::SaveDestination {

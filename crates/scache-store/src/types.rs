@@ -126,6 +126,8 @@ pub enum Reason {
     Purged,
     /// It was not kept, because nothing new is to be.
     Drained,
+    /// It was not kept, because it was taken too often or is too old.
+    Retired,
     /// The store was cleared.
     Cleared,
     /// Its peer had closed it.

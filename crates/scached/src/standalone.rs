@@ -115,6 +115,7 @@ fn run(options: &Options) -> Result<(), String> {
         }
         Source::Passed => None,
     };
+    let (ttl_limit, max_idle) = (settings.ttl_limit, settings.max_idle);
     let mut engine =
         Engine::new(settings, kernel, host, listeners).map_err(failed("cannot start"))?;
     let (entries, warnings) = descriptor_store::take_back(manager.as_deref(), passed.stored);
@@ -133,6 +134,15 @@ fn run(options: &Options) -> Result<(), String> {
     }
     loop {
         let end = engine.serve().map_err(failed("the event loop failed"))?;
+        let lost = engine.counts().connections;
+        if let (End::Idle, 1.., Some(idle)) = (end, lost, max_idle) {
+            log.info(format_args!(
+                "--max-idle: closing {lost} cached connections after {} s without clients; --max-idle {}s keeps them as \
+                 long as --ttl-limit allows",
+                idle.as_secs(),
+                ttl_limit.as_secs(),
+            ));
+        }
         // A daemon that may serve again does not say that it ends.
         let has_yielded = engine.has_yielded();
         if let Some(manager) = manager.as_deref().filter(|_| !has_yielded) {

@@ -5,12 +5,12 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use scache_tests::exchange::{
-    ask, bind, find_dest, found_dest, miss, no_dest, receive, saved, take, try_find,
+    ask, bind, find_dest, found_dest, miss, no_dest, receive, save, saved, take, try_find,
 };
 use scache_tests::fake_master::{FakeMaster, Program, Setup, ours, programs, stock};
 use scache_tests::wire::{Client, Connection, QUIET, announcement};
 
-use crate::common::{becomes_true, client_of, is_served, last_words, logged, warnings};
+use crate::common::{becomes_true, client_of, is_served, last_words, logged, ours_with, warnings};
 
 /// Reloads, and waits for the predecessor to be done.
 fn reloaded(master: &mut FakeMaster, successor: &Program) {
@@ -147,6 +147,23 @@ fn entries_survive_one_reload_after_another() {
         receive(&client, connection);
     }
     ask(&client, &find_dest("dest"), &no_dest(2));
+}
+
+#[test]
+fn the_past_of_a_connection_goes_with_it() {
+    let mut master = ours_with(&[("connection_cache_reuse_limit", "2")]);
+    let client = client_of(&master);
+    let connection = Connection::new();
+    save(&client, &connection, "endp", "p");
+    take(&client, "endp", &connection);
+    save(&client, &connection, "endp", "p");
+    drop(client);
+    reloaded(&mut master, &ours());
+    let client = client_of(&master);
+    take(&client, "endp", &connection);
+    save(&client, &connection, "endp", "p");
+    miss(&client, "endp");
+    assert_eq!(connection.far_has_heard(), b"QUIT\r\n");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What is limited (row 10), and settings that make no sense.
 
 use scache_tests::exchange::{
-    ask, bind, find_dest, find_endp, found_dest, miss, no_dest, receive, save, saved, take,
-    try_find,
+    ask, bind, find_dest, find_endp, found_dest, miss, no_dest, receive, save, save_for, saved,
+    take, try_find,
 };
 use scache_tests::fake_master::{Setup, ours};
 use scache_tests::wire::Connection;
@@ -56,6 +56,41 @@ fn an_endpoint_has_a_limit_of_its_own() {
     take(&client, "endp", &third);
     miss(&client, "endp");
     take(&client, "other", &other);
+}
+
+#[test]
+fn a_connection_that_was_taken_so_often_gets_its_goodbye_when_it_is_saved() {
+    let master = ours_with(&[("connection_cache_reuse_limit", "2")]);
+    let client = client_of(&master);
+    let connection = Connection::new();
+    for _ in 0..2 {
+        save(&client, &connection, "endp", "p");
+        take(&client, "endp", &connection);
+    }
+    save(&client, &connection, "endp", "p");
+    miss(&client, "endp");
+    assert_eq!(connection.far_has_heard(), b"QUIT\r\n");
+    // Others begin anew.
+    let other = Connection::new();
+    save(&client, &other, "endp", "p");
+    take(&client, "endp", &other);
+}
+
+#[test]
+fn a_connection_that_is_too_old_gets_its_goodbye() {
+    let master = ours_with(&[
+        ("connection_cache_lifetime_limit", "1"),
+        ("connection_cache_ttl_limit", "1h"),
+    ]);
+    let client = client_of(&master);
+    let connection = Connection::new();
+    save_for(&client, 3600, &connection, "endp", "p");
+    // In the cache it expires when its lifetime is over.
+    assert_eq!(connection.far_hears_line(), b"QUIT\r\n");
+    miss(&client, "endp");
+    save(&client, &connection, "endp", "p");
+    miss(&client, "endp");
+    assert_eq!(connection.far_has_heard(), b"QUIT\r\n");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What is answered about the cache itself. Nobody waits long for who looks: each answer looks at a limited
 //! number of entries and says where to go on.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use scache_proto::administration::{Administration, Listed, Names, encode_next};
 use scache_proto::attr::Attributes;
@@ -99,16 +99,13 @@ impl<D> Cache<D> {
                     }
                     let kept = view.handle;
                     let life = self.lives.of(kept.life);
-                    let age = life.map_or(view.age, |life| {
-                        let milliseconds = life.began.milliseconds_until(moment);
-                        Duration::from_millis(u64::from(milliseconds))
-                    });
+                    let history = life.map(|life| life.history(moment));
                     let entry = ConnectionEntry {
                         number: u64::from(view.slot),
                         endpoint: view.endpoint.into(),
-                        age,
+                        age: history.map_or(view.age, |history| history.age),
                         left: view.deadline.saturating_duration_since(now),
-                        taken: life.map_or(0, |life| u64::from(life.taken)),
+                        taken: history.map_or(0, |history| history.taken.into()),
                         peer: pass.kernel.peer(&kept.descriptor),
                     };
                     portion.tell(&entry);
@@ -172,6 +169,10 @@ impl<D> Cache<D> {
         stats.connection_limit = number(settings.connection_limit);
         stats.bindings = number(counts.bindings);
         stats.binding_limit = number(settings.binding_limit);
+        stats.ttl_limit_seconds = settings.ttl_limit.as_secs();
+        stats.reuse_limit = u64::from(settings.reuse_limit);
+        stats.lifetime_limit_seconds = settings.lifetime_limit.map_or(0, |limit| limit.as_secs());
+        stats.max_idle_seconds = settings.max_idle.map_or(0, |time| time.as_secs());
         stats.destinations = number(counts.destinations);
         stats.endpoints = number(counts.endpoints);
         stats.name_bytes = number(counts.bytes);

@@ -112,6 +112,7 @@ impl<D> Cache<D> {
             Reason::Evicted => return,
             Reason::Purged => &mut self.stats.connections_purged,
             Reason::Drained => &mut self.stats.connections_drained,
+            Reason::Retired => &mut self.stats.connections_retired,
             Reason::Cleared => &mut self.stats.connections_cleared,
             Reason::Closed => &mut self.stats.dropped_closed,
             Reason::Reset => &mut self.stats.dropped_reset,

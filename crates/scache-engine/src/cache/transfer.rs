@@ -2,7 +2,7 @@
 
 use scache_store::{Entries, Reason, Released, Taken};
 
-use super::{Cache, Kept, Pass};
+use super::{Cache, Carried, Kept, Pass};
 use crate::{Host, Kernel, entries};
 
 impl<D> Cache<D> {
@@ -16,7 +16,7 @@ impl<D> Cache<D> {
     pub(crate) fn take_usable_entries<K: Kernel<Descriptor = D>, H: Host>(
         &mut self,
         pass: &mut Pass<'_, K, H>,
-    ) -> Entries<D> {
+    ) -> Entries<Carried<D>> {
         let entries = self.take_entries();
         let mut usable = Entries {
             connections: Vec::with_capacity(entries.connections.len()),
@@ -25,7 +25,10 @@ impl<D> Cache<D> {
         for mut taken in entries.connections {
             match self.is_usable(pass.kernel, &mut taken.handle) {
                 Ok(()) => usable.connections.push(Taken {
-                    handle: taken.handle.descriptor,
+                    handle: Carried {
+                        history: self.history(pass.now, &taken.handle),
+                        descriptor: taken.handle.descriptor,
+                    },
                     endpoint: taken.endpoint,
                     property: taken.property,
                     deadline: taken.deadline,
@@ -40,14 +43,16 @@ impl<D> Cache<D> {
     pub(crate) fn put_entries<K: Kernel<Descriptor = D>, H: Host>(
         &mut self,
         pass: &mut Pass<'_, K, H>,
-        entries: Entries<D>,
+        entries: Entries<Carried<D>>,
     ) {
         for taken in entries.connections {
-            let mut kept = Kept::new(taken.handle);
+            let history = taken.handle.history;
+            let mut kept = Kept::new(taken.handle.descriptor);
             let unusable = self.is_usable(pass.kernel, &mut kept).err();
             let request = entries::save_connection(
                 &taken.endpoint,
                 &taken.property,
+                history,
                 taken.deadline,
                 pass.now,
             );

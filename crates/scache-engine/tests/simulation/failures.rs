@@ -129,6 +129,8 @@ pub fn settings() -> Settings {
         goodbye_timeout: Duration::from_secs(1),
         hand_over: true,
         expects_entries: true,
+        reuse_limit: 0,
+        lifetime_limit: None,
         allowed_users: None,
         own_user: 1,
     }

@@ -132,7 +132,8 @@ impl Leaving {
         self.socket = None;
     }
 
-    /// Something is written to the successor. `judge` finds out what is wrong with a connection.
+    /// Something is written to the successor. `judge` finds out what is wrong with a connection, `history` what is known
+    /// of one.
     pub fn sent(
         &mut self,
         now: Instant,
@@ -140,6 +141,7 @@ impl Leaving {
         passed: Option<Fd>,
         result: Result<usize, Failure>,
         judge: impl Fn(Fd) -> Option<Reason>,
+        history: impl Fn(Fd) -> Option<(u64, u64)>,
     ) {
         self.retry_by = None;
         let written = match result {
@@ -170,7 +172,7 @@ impl Leaving {
             return;
         }
         if self.current.is_none() {
-            self.begin(now, bytes, judge);
+            self.begin(now, bytes, judge, history);
             self.to_say = bytes.to_vec();
         }
         assert_eq!(bytes, self.to_say, "not the rest of the request");
@@ -186,7 +188,13 @@ impl Leaving {
     }
 
     /// A request begins: it is known whole when its first byte is offered.
-    fn begin(&mut self, now: Instant, bytes: &[u8], judge: impl Fn(Fd) -> Option<Reason>) {
+    fn begin(
+        &mut self,
+        now: Instant,
+        bytes: &[u8],
+        judge: impl Fn(Fd) -> Option<Reason>,
+        history: impl Fn(Fd) -> Option<(u64, u64)>,
+    ) {
         let Found::List(attributes, length) = next_list(bytes) else {
             panic!("no request: {}", bytes.escape_ascii());
         };
@@ -211,11 +219,14 @@ impl Leaving {
                 ttl,
                 endpoint,
                 property,
+                history: told,
             } => {
                 let mut entries = self.connections.iter();
                 let at = entries.position(|entry| entry.endpoint == endpoint);
                 let entry = self.connections.remove(at.expect("not cached"));
                 assert_eq!(entry.property, property, "not the oldest");
+                let history = history(entry.fd).filter(|_| inline);
+                assert_eq!(told, history, "not its past");
                 is_left(entry.deadline, ttl);
                 assert!(!self.watch || judge(entry.fd).is_none(), "it is dead");
                 Current::Connection { entry, sent: false }

@@ -530,6 +530,7 @@ fn happening(reason: Reason) -> Happening {
         Reason::Evicted => Happening::Evicted,
         Reason::Purged => Happening::Purged,
         Reason::Drained => Happening::Drained,
+        Reason::Retired => Happening::Retired,
         Reason::Cleared => Happening::Cleared,
         Reason::Closed => Happening::Closed,
         Reason::Reset => Happening::Reset,

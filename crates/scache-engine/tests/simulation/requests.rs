@@ -162,6 +162,8 @@ impl Requests {
             ttl: self.ttl(),
             endpoint: self.name(),
             property: self.property(),
+            history: (self.random.u8(0..8) == 0)
+                .then(|| (self.random.u64(0..20_000), self.random.u64(0..6))),
         }
     }
 
@@ -359,13 +361,25 @@ impl Requests {
                 ttl,
                 endpoint,
                 property,
-            } => list(&[
-                (b"request", b"save_endp"),
-                (b"ttl", seconds(ttl).as_bytes()),
-                (b"label", endpoint),
-                (b"property", property),
-                (b"ttl_ms", milliseconds(ttl).as_bytes()),
-            ]),
+                history,
+            } => {
+                let (ttl, ttl_ms) = (seconds(ttl), milliseconds(ttl));
+                let told = history.map(|(age, taken)| (age.to_string(), taken.to_string()));
+                let mut attributes: Vec<(&[u8], &[u8])> = vec![
+                    (b"request", b"save_endp"),
+                    (b"ttl", ttl.as_bytes()),
+                    (b"label", endpoint),
+                    (b"property", property),
+                    (b"ttl_ms", ttl_ms.as_bytes()),
+                ];
+                if let Some((age, taken)) = &told {
+                    attributes.extend([
+                        (&b"taken"[..], taken.as_bytes()),
+                        (b"age_ms", age.as_bytes()),
+                    ]);
+                }
+                list(&attributes)
+            }
             Asked::FindEndpoint(endpoint) => {
                 list(&[(b"request", b"find_endp"), (b"label", endpoint)])
             }
@@ -428,7 +442,8 @@ impl Requests {
     fn ttl(&mut self) -> Duration {
         self.number += 1;
         let most = self.ttl_limit.as_millis() as u64;
-        Duration::from_millis(1 + self.number * 7919 % most)
+        let too_much = if self.number % 32 == 0 { most } else { 0 };
+        Duration::from_millis(too_much + 1 + self.number * 7919 % most)
     }
 
     fn name(&mut self) -> Vec<u8> {

@@ -69,11 +69,8 @@ pub struct Session {
 pub enum State {
     #[default]
     Idle,
-    AwaitDescriptor {
-        ttl: Duration,
-        endpoint: Vec<u8>,
-        property: Vec<u8>,
-    },
+    /// A save waits for its byte.
+    AwaitDescriptor(Asked),
     AwaitDummy(Entry),
     /// The connection is to be written.
     Sending,
@@ -304,11 +301,7 @@ impl Session {
                 Step::Request(asked, None)
             }
             State::Idle => self.step_request(),
-            State::AwaitDescriptor {
-                ttl,
-                endpoint,
-                property,
-            } => self.step_descriptor(ttl, endpoint, property),
+            State::AwaitDescriptor(asked) => self.step_descriptor(asked),
             State::AwaitDummy(entry) => match self.next_list() {
                 Found::List(attributes, length) => {
                     self.consume(length);
@@ -424,35 +417,22 @@ impl Session {
                 Meaning::Request(asked) if self.inline && asked.brings_connection() => {
                     return self.step_save(asked, position);
                 }
-                Meaning::Request(Asked::SaveEndpoint {
-                    ttl,
-                    endpoint,
-                    property,
-                }) => {
+                Meaning::Request(asked @ Asked::SaveEndpoint { .. }) => {
                     self.out.extend(list(&[(b"dummy", b"")]));
-                    return self.step_descriptor(ttl, endpoint, property);
+                    return self.step_descriptor(asked);
                 }
                 Meaning::Request(asked) => return Step::Request(asked, None),
             }
         }
     }
 
-    fn step_descriptor(&mut self, ttl: Duration, endpoint: Vec<u8>, property: Vec<u8>) -> Step {
+    fn step_descriptor(&mut self, asked: Asked) -> Step {
         if self.input.is_empty() {
-            self.state = State::AwaitDescriptor {
-                ttl,
-                endpoint,
-                property,
-            };
+            self.state = State::AwaitDescriptor(asked);
             return self.need_more(&Found::Incomplete);
         }
         let position = self.done;
         self.consume(1);
-        let asked = Asked::SaveEndpoint {
-            ttl,
-            endpoint,
-            property,
-        };
         self.step_save(asked, position)
     }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use scache_engine::{Complaint, End, Failure};
 use scache_proto::client::Session;
+use scache_proto::reply::History;
 use scache_proto::request::Labels;
 use scache_proto::{Label, Property, Request, Ttl};
 use scache_store::{Reason, Statistics};
@@ -86,6 +87,8 @@ pub enum Asked {
         ttl: Duration,
         endpoint: Vec<u8>,
         property: Vec<u8>,
+        /// Its age in milliseconds, and how often it was taken.
+        history: Option<(u64, u64)>,
     },
     FindEndpoint(Vec<u8>),
     SaveDestination {
@@ -119,10 +122,13 @@ impl Asked {
                 ttl,
                 endpoint,
                 property,
+                history,
             } => Self::SaveEndpoint {
                 ttl: ttl.into(),
                 endpoint: endpoint.as_bytes().to_vec(),
                 property: property.as_bytes().to_vec(),
+                history: history
+                    .map(|history| (history.age.as_millis() as u64, history.taken.into())),
             },
             Request::FindEndpoint { endpoint } => Self::FindEndpoint(endpoint.as_bytes().to_vec()),
             Request::SaveDestination {
@@ -184,10 +190,15 @@ impl Asked {
                 ttl: time,
                 endpoint,
                 property,
+                history,
             } => Request::SaveEndpoint {
                 ttl: ttl(time),
                 endpoint: Label::new(endpoint).unwrap(),
                 property: Property::new(property).unwrap(),
+                history: history.map(|(age, taken)| History {
+                    age: Duration::from_millis(age),
+                    taken: taken as u32,
+                }),
             },
             Self::FindEndpoint(endpoint) => Request::FindEndpoint {
                 endpoint: Label::new(endpoint).unwrap(),

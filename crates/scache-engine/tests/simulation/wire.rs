@@ -121,6 +121,7 @@ pub fn meaning(attributes: &[(Vec<u8>, Vec<u8>)], inline: bool) -> Meaning {
             ttl,
             endpoint: value(1),
             property: value(2),
+            history: history(&rest[names.len()..]),
         },
         4 => Asked::SaveDestination {
             ttl,
@@ -141,6 +142,15 @@ pub fn meaning(attributes: &[(Vec<u8>, Vec<u8>)], inline: bool) -> Meaning {
 pub fn number(digits: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(digits).ok()?;
     (text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+/// The first of each, if both are numbers.
+fn history(rest: &[(Vec<u8>, Vec<u8>)]) -> Option<(u64, u64)> {
+    let first = |wanted: &[u8]| {
+        let (_, value) = rest.iter().find(|(name, _)| name == wanted)?;
+        number(value)
+    };
+    Some((first(b"age_ms")?, first(b"taken")?))
 }
 
 fn ttl(seconds: &[u8], behind: &[(Vec<u8>, Vec<u8>)]) -> Option<Duration> {

@@ -126,6 +126,7 @@ impl Names {
             ttl: Ttl::from_secs(TTL_SECONDS)?,
             endpoint: Label::new(&self.endpoint)?,
             property: Property::new(&self.property)?,
+            history: None,
         })
     }
 

@@ -55,12 +55,19 @@ impl Parameters {
             let limit = main_cf.optional_number(name, at_least_one.clone())?;
             Ok(limit.map_or(default, |limit| limit as usize))
         };
+        let some = |time: Duration| (!time.is_zero()).then_some(time);
         let order = match main_cf.choice("connection_cache_order", &["oldest", "newest"])? {
             "newest" => Order::Newest,
             _ => Order::Oldest,
         };
         let settings = Settings {
             ttl_limit: seconds("connection_cache_ttl_limit")?,
+            reuse_limit: main_cf.number("connection_cache_reuse_limit", any.clone())?,
+            lifetime_limit: some(main_cf.time(
+                "connection_cache_lifetime_limit",
+                TimeUnit::Second,
+                Duration::ZERO,
+            )?),
             statistics_interval: Some(seconds("connection_cache_status_update_time")?),
             max_idle: Some(seconds("max_idle")?),
             request_timeout: timeout.min(ipc_timeout),

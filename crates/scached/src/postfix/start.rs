@@ -221,6 +221,15 @@ impl Prepared {
                 let _ = sockets::leave_mark(listener.as_fd());
             }
         }
+        let (lost, settings) = (engine.counts().connections, &parameters.settings);
+        if let (End::Idle, 1.., Some(idle)) = (end, lost, settings.max_idle) {
+            log.info(format_args!(
+                "max_idle: closing {lost} cached connections after {} s without clients; -o max_idle={}s for this \
+                 service in master.cf keeps them as long as connection_cache_ttl_limit allows",
+                idle.as_secs(),
+                settings.ttl_limit.as_secs(),
+            ));
+        }
         // master(8) starts the next process only when this one is gone, so handing over, and waiting for
         // answers to goodbyes, is for a process that it does not know.
         if engine.holds_anything() && matches!(processes::fork(), Ok(Side::Parent { .. })) {

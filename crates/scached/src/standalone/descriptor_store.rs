@@ -13,6 +13,7 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
 use rustix::time::{ClockId, clock_gettime};
+use scache_engine::Carried;
 use scache_store::{Entries, Taken};
 use scache_sys::descriptors::Descriptor;
 use sd_notify::NotifyState;
@@ -40,7 +41,7 @@ const SEALS: SealFlags = SealFlags::WRITE
 pub(super) struct Stored {
     pub(super) connections: usize,
     /// What was not stored, and is still ours.
-    pub(super) left: Entries<Descriptor>,
+    pub(super) left: Entries<Carried<Descriptor>>,
     /// What went wrong, in words.
     pub(super) warning: Option<String>,
 }
@@ -59,7 +60,7 @@ pub(super) fn is_ours(name: &str) -> bool {
 }
 
 /// Stores entries, if the manager has a store: of the connections those that live longest, as many as it keeps.
-pub(super) fn store(manager: &ServiceManager, entries: Entries<Descriptor>) -> Stored {
+pub(super) fn store(manager: &ServiceManager, entries: Entries<Carried<Descriptor>>) -> Stored {
     let room = manager.store().min(STORED).saturating_sub(1);
     let mut stored = Stored {
         connections: 0,
@@ -91,7 +92,7 @@ pub(super) fn store(manager: &ServiceManager, entries: Entries<Descriptor>) -> S
     let mut failed = told.err();
     for (name, taken) in going {
         if failed.is_none() {
-            failed = put(manager, &name, taken.handle.as_fd()).err();
+            failed = put(manager, &name, taken.handle.descriptor.as_fd()).err();
         }
         if failed.is_none() {
             // It is the manager's: ours is closed, without a word.
@@ -116,7 +117,7 @@ pub(super) fn store(manager: &ServiceManager, entries: Entries<Descriptor>) -> S
 pub(super) fn take_back(
     manager: Option<&ServiceManager>,
     stored: Vec<(String, OwnedFd)>,
-) -> (Entries<Descriptor>, Vec<String>) {
+) -> (Entries<Carried<Descriptor>>, Vec<String>) {
     let mut entries = Entries::default();
     let mut warnings = Vec::new();
     if stored.is_empty() {
@@ -156,7 +157,7 @@ pub(super) fn take_back(
 
 /// Adds what a table knows, and takes it out of `connections`. Some may have died in the store.
 fn fill(
-    entries: &mut Entries<Descriptor>,
+    entries: &mut Entries<Carried<Descriptor>>,
     mut table: Table,
     connections: &mut Vec<(String, OwnedFd)>,
 ) {
@@ -166,7 +167,10 @@ fn fill(
             Some(row) => found.push((
                 row.place,
                 Taken {
-                    handle: Descriptor::from(connection),
+                    handle: Carried {
+                        descriptor: Descriptor::from(connection),
+                        history: row.history,
+                    },
                     endpoint: row.endpoint,
                     property: row.property,
                     deadline: row.deadline,
@@ -184,9 +188,9 @@ fn fill(
 
 /// Says of each connection whether it is one of the `most` that live longest.
 fn with_the_longest_lived(
-    connections: Vec<Taken<Descriptor>>,
+    connections: Vec<Taken<Carried<Descriptor>>>,
     most: usize,
-) -> impl Iterator<Item = (Taken<Descriptor>, bool)> {
+) -> impl Iterator<Item = (Taken<Carried<Descriptor>>, bool)> {
     let mut by_deadline: Vec<usize> = (0..connections.len()).collect();
     by_deadline.sort_by_key(|place| std::cmp::Reverse(connections[*place].deadline));
     let mut goes = vec![false; connections.len()];

@@ -49,6 +49,17 @@ pub(super) struct Options {
     #[serde(deserialize_with = "optional")]
     ttl_limit: Option<Time<1>>,
 
+    /// Close a connection instead of keeping it when it was taken so often; 0 is no limit [default: 0]
+    #[arg(long, value_name = "NUMBER")]
+    #[serde(deserialize_with = "optional")]
+    reuse_limit: Option<Number<0>>,
+
+    /// Close a connection instead of keeping it when it is so old, as far as is known; 0 is no limit (s, m,
+    /// h, d, w) [default: 0]
+    #[arg(long, value_name = "TIME")]
+    #[serde(deserialize_with = "optional")]
+    lifetime_limit: Option<Time<0>>,
+
     /// End when nobody was connected for so long; 0 is never (s, m, h, d, w) [default: 0]
     #[arg(long, value_name = "TIME")]
     #[serde(deserialize_with = "optional")]
@@ -156,6 +167,8 @@ impl Options {
             },
             takeover: self.takeover,
             ttl_limit: self.ttl_limit.or(other.ttl_limit),
+            reuse_limit: self.reuse_limit.or(other.reuse_limit),
+            lifetime_limit: self.lifetime_limit.or(other.lifetime_limit),
             max_idle: self.max_idle.or(other.max_idle),
             request_timeout: self.request_timeout.or(other.request_timeout),
             connection_limit: self.connection_limit.or(other.connection_limit),
@@ -223,6 +236,13 @@ impl Options {
         }
         let settings = Settings {
             ttl_limit: self.ttl_limit.map_or(TTL_LIMIT, |time| time.0),
+            reuse_limit: self
+                .reuse_limit
+                .map_or(0, |limit| u32::try_from(limit.0).unwrap_or(u32::MAX)),
+            lifetime_limit: self
+                .lifetime_limit
+                .map(|time| time.0)
+                .filter(|time| !time.is_zero()),
             statistics_interval: None,
             max_idle: self
                 .max_idle

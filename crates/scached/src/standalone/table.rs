@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
+use scache_engine::Carried;
 use scache_proto::attr::{Framer, List, ListWriter};
+use scache_proto::reply::History;
 use scache_store::{Bound, Taken};
 
 /// Relates the two ways to tell the time.
@@ -30,6 +32,7 @@ pub(super) struct Row {
     pub(super) endpoint: Box<[u8]>,
     pub(super) property: Box<[u8]>,
     pub(super) deadline: Instant,
+    pub(super) history: Option<History>,
     /// Its place among the others.
     pub(super) place: usize,
 }
@@ -66,6 +69,8 @@ const UNTIL: &[u8] = b"until";
 const ENDPOINT: &[u8] = b"endpoint";
 const DESTINATION: &[u8] = b"destination";
 const PROPERTY: &[u8] = b"property";
+const SINCE: &[u8] = b"since";
+const TAKEN: &[u8] = b"taken";
 
 impl Clock {
     pub(super) fn read() -> Self {
@@ -98,13 +103,21 @@ impl Writer {
     }
 
     /// Adds a connection. Whether there was room.
-    pub(super) fn connection<H>(&mut self, name: &str, taken: &Taken<H>) -> bool {
+    pub(super) fn connection<D>(&mut self, name: &str, taken: &Taken<Carried<D>>) -> bool {
         let until = self.clock.nanoseconds(taken.deadline).to_string();
+        let now = self.clock.monotonic;
         self.add(|list| {
-            list.attribute(CONNECTION, name.as_bytes())
+            let list = list
+                .attribute(CONNECTION, name.as_bytes())
                 .attribute(UNTIL, until.as_bytes())
                 .attribute(ENDPOINT, &taken.endpoint)
-                .attribute(PROPERTY, &taken.property)
+                .attribute(PROPERTY, &taken.property);
+            match taken.handle.history {
+                Some(History { age, taken }) => list
+                    .number(SINCE, now.saturating_sub(age).as_nanos())
+                    .number(TAKEN, taken),
+                None => list,
+            }
         })
     }
 
@@ -182,6 +195,7 @@ impl Table {
                     endpoint: next(ENDPOINT)?.into(),
                     property: next(PROPERTY)?.into(),
                     deadline,
+                    history: history(list.next(), list.next(), clock)?,
                     place: self.connections.len(),
                 };
                 let name = text(name)?.to_owned();
@@ -199,6 +213,26 @@ impl Table {
             _ => return None,
         };
         (is_new && list.next().is_none()).then_some(false)
+    }
+}
+
+/// The past of a connection, as the last two attributes of its list tell it, if there are any; `None` if they make no
+/// sense.
+fn history(
+    since: Option<(&[u8], &[u8])>,
+    taken: Option<(&[u8], &[u8])>,
+    clock: Clock,
+) -> Option<Option<History>> {
+    match (since, taken) {
+        (None, None) => Some(None),
+        (Some((SINCE, since)), Some((TAKEN, taken))) => {
+            let since = Duration::from_nanos(text(since)?.parse().ok()?);
+            Some(Some(History {
+                age: clock.monotonic.saturating_sub(since),
+                taken: text(taken)?.parse().ok()?,
+            }))
+        }
+        _ => None,
     }
 }
 
@@ -220,9 +254,18 @@ mod tests {
     fn bytes(clock: Clock) -> Vec<u8> {
         let deadline = clock.instant + Duration::from_secs(7);
         let mut writer = Writer::new(clock);
-        for (name, endpoint) in [("a-1", "e"), ("a-2", ""), ("a-3", "e")] {
+        let history = Some(History {
+            age: Duration::ZERO,
+            taken: 3,
+        });
+        for (name, endpoint, history) in
+            [("a-1", "e", None), ("a-2", "", None), ("a-3", "e", history)]
+        {
             let taken = Taken {
-                handle: (),
+                handle: Carried {
+                    descriptor: (),
+                    history,
+                },
                 endpoint: endpoint.as_bytes().into(),
                 property: b"p\xff\n"[..].into(),
                 deadline,
@@ -250,6 +293,9 @@ mod tests {
         assert_eq!(&*rows[2].1.endpoint, b"e");
         assert_eq!(&*rows[2].1.property, b"p\xff\n");
         assert_eq!(rows[2].1.deadline, clock.instant + Duration::from_secs(7));
+        assert_eq!(rows[1].1.history, None);
+        let history = rows[2].1.history.unwrap();
+        assert_eq!((history.age, history.taken), (Duration::ZERO, 3));
         assert_eq!(table.bindings.len(), 1);
         assert_eq!(table.bindings[0].deadline, rows[0].1.deadline);
     }

@@ -25,8 +25,8 @@ pub struct Book {
     /// Requests that were answered in this pass: they are counted when it is over.
     answered: u64,
     taken: Vec<(u64, u64)>,
-    /// By its place: of who, since when, how often taken.
-    lives: BTreeMap<u64, (u64, u64, u64)>,
+    /// By its place: of who, since when, which may be before the cache began, how often taken.
+    lives: BTreeMap<u64, (u64, i64, u64)>,
     /// Destinations: how often something was found, and how often not.
     asked: BTreeMap<Vec<u8>, (u64, u64)>,
     /// Somebody listens for events until then.
@@ -114,6 +114,7 @@ impl Book {
             }
             Reason::Purged => "connections_purged",
             Reason::Drained => "connections_drained",
+            Reason::Retired => "connections_retired",
             Reason::Cleared => "connections_cleared",
             Reason::Closed => "dropped_closed",
             Reason::Reset => "dropped_reset",
@@ -142,16 +143,20 @@ impl Book {
         self.pending = Some(Pending::Event(what, label.to_vec()));
     }
 
-    fn milliseconds(&self, at: Instant) -> u64 {
-        at.duration_since(self.began).as_millis() as u64
+    fn milliseconds(&self, at: Instant) -> i64 {
+        at.duration_since(self.began).as_millis() as i64
     }
 
-    /// A connection of this identity is saved.
-    pub fn saved(&mut self, now: Instant, identity: u64) {
+    /// A connection of this identity is saved, with what its client tells of it.
+    pub fn saved(&mut self, now: Instant, identity: u64, history: Option<(u64, u64)>) {
         let now = self.milliseconds(now);
         let life = self.lives.entry(identity % LIVES).or_default();
         if life.0 != identity {
             *life = (identity, now, 0);
+        }
+        if let Some((age, taken)) = history {
+            life.1 = life.1.min(now - age as i64);
+            life.2 = life.2.max(taken);
         }
     }
 
@@ -161,15 +166,15 @@ impl Book {
         let life = self.lives.get_mut(&(identity % LIVES));
         if let Some((_, began, times)) = life.filter(|life| life.0 == identity) {
             *times += 1;
-            self.taken.push((*times, (now - *began) / 1000));
+            self.taken.push((*times, (now - *began) as u64 / 1000));
         }
     }
 
     /// How old it is and how often it was taken, if that is not forgotten.
-    fn life(&self, now: Instant, identity: u64) -> Option<(u64, u64)> {
+    pub fn life(&self, now: Instant, identity: u64) -> Option<(u64, u64)> {
         let life = self.lives.get(&(identity % LIVES));
         let life = life.filter(|life| life.0 == identity);
-        life.map(|(_, began, taken)| (self.milliseconds(now) - began, *taken))
+        life.map(|(_, began, taken)| ((self.milliseconds(now) - began) as u64, *taken))
     }
 
     fn events_from(&self, now: Instant, from: u64) -> Vec<(u64, Told)> {
@@ -257,6 +262,21 @@ impl Oracle {
         let identity = world.former_socket(entry.fd) as u64 + 1;
         self.book.take(self.now, identity);
         self.book.life(self.now, identity)
+    }
+
+    /// How long a connection may be kept that was just saved, if at all.
+    pub(super) fn time_left(&self, identity: u64, ttl: Duration) -> Option<Duration> {
+        let Some((age, taken)) = self.book.life(self.now, identity) else {
+            return Some(ttl);
+        };
+        if self.settings.reuse_limit > 0 && taken >= self.settings.reuse_limit.into() {
+            return None;
+        }
+        let Some(limit) = self.settings.lifetime_limit else {
+            return Some(ttl);
+        };
+        let left = limit.checked_sub(Duration::from_millis(age))?;
+        (!left.is_zero()).then(|| ttl.min(left))
     }
 
     /// The log is told of something that is counted.
@@ -419,6 +439,11 @@ impl Oracle {
         }
         let uptime = self.now.duration_since(self.book.began).as_secs();
         known.insert("uptime_seconds", uptime);
+        let seconds = |time: Option<Duration>| time.map_or(0, |time| time.as_secs());
+        known.insert("ttl_limit_seconds", settings.ttl_limit.as_secs());
+        known.insert("reuse_limit", settings.reuse_limit.into());
+        known.insert("lifetime_limit_seconds", seconds(settings.lifetime_limit));
+        known.insert("max_idle_seconds", seconds(settings.max_idle));
         known.insert("descriptor_limit", settings.descriptor_limit.unwrap_or(0));
         known.entry("requests").or_default();
         Numbers {

@@ -269,11 +269,13 @@ impl Oracle {
         let judge = |fd: Fd| Self::judge(watch, blinded, world, fd, &(index..next));
         let expired = self.cache.expire(self.now);
         let mut dead = Vec::new();
+        let mut retired = Vec::new();
         match asked {
             Asked::SaveEndpoint {
                 ttl,
                 endpoint,
                 property,
+                ..
             }
             | Asked::Save {
                 ttl,
@@ -297,20 +299,33 @@ impl Oracle {
                 let saved = descriptor.expect("saved without a descriptor");
                 let socket = world.former_socket(saved);
                 world.given.remove(&socket);
-                self.book.saved(self.now, socket as u64 + 1);
-                let evicted = self.cache.save(Entry {
+                let history = match asked {
+                    Asked::SaveEndpoint { history, .. } => *history,
+                    _ => None,
+                };
+                self.book.saved(self.now, socket as u64 + 1, history);
+                let is_cut = *ttl > self.settings.ttl_limit;
+                self.book.count("saves_ttl_cut", is_cut.into());
+                let left = self.time_left(socket as u64 + 1, *ttl);
+                let ttl = left.unwrap_or_default();
+                let entry = Entry {
                     fd: saved,
                     endpoint: endpoint.clone(),
                     property: property.clone(),
-                    deadline: self.cache.deadline(self.now, *ttl),
+                    deadline: self.cache.deadline(self.now, ttl),
                     since: self.now,
                     excused: false,
-                });
-                self.releases.choose(evicted);
-                self.book.count("connections_saved", 1);
-                let what = Happening::Saved;
-                self.book.happens(self.now, what, endpoint, b"");
-                let kept = self.cache.granted(*ttl);
+                };
+                if left.is_some() {
+                    let evicted = self.cache.save(entry);
+                    self.releases.choose(evicted);
+                    self.book.count("connections_saved", 1);
+                    let what = Happening::Saved;
+                    self.book.happens(self.now, what, endpoint, b"");
+                } else {
+                    retired.push((entry, Reason::Retired));
+                }
+                let kept = self.cache.granted(ttl);
                 self.peer(fd).session.keep(kept);
             }
             Asked::SaveDestination {
@@ -377,6 +392,7 @@ impl Oracle {
         }
         // To find many of them dead takes as long as other requests do.
         self.peer(fd).carried += dead.len() / DEAD;
+        self.releases.push_all(retired);
         self.releases.expire(expired);
         self.releases.push_all(dead);
     }

@@ -102,7 +102,7 @@ impl Oracle {
         match peer.session.state {
             State::AwaitDummy(entry) => self.to_put_back.push_back(entry),
             State::AwaitReceipt(entry) => self.doomed.push(entry.fd),
-            State::Idle | State::Sending | State::Postponed(_) | State::AwaitDescriptor { .. } => {}
+            State::Idle | State::Sending | State::Postponed(_) | State::AwaitDescriptor(_) => {}
         }
         // The last taken first, so that all are where they were.
         let unsent = peer.session.riders.into_iter().rev();

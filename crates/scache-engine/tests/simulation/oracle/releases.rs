@@ -320,10 +320,11 @@ impl Oracle {
         result: Result<usize, Failure>,
     ) {
         let (watch, blinded) = (self.settings.watch, &self.blinded);
+        let (now, book) = (self.now, &self.book);
         if let Some(leaving) = &mut self.leaving {
-            leaving.sent(self.now, bytes, passed, result, |fd| {
-                Self::judge(watch, blinded, world, fd, &(0..index))
-            });
+            let judge = |fd| Self::judge(watch, blinded, world, fd, &(0..index));
+            let history = |fd| book.life(now, world.former_socket(fd) as u64 + 1);
+            leaving.sent(now, bytes, passed, result, judge, history);
         }
         if let (Some(passed), Ok(_)) = (passed, result) {
             let socket = world.former_socket(passed);

@@ -282,6 +282,10 @@ pub(super) fn random_settings(random: &mut fastrand::Rng) -> Settings {
             _ => Goodbyes::all(b"QUIT"),
         },
         goodbye_timeout: Duration::from_millis(random.u64(1..2000)),
+        reuse_limit: random.u32(0..4) * u32::from(random.bool()),
+        lifetime_limit: random
+            .bool()
+            .then(|| Duration::from_millis(random.u64(1..20_000))),
         hand_over: random.u8(0..4) > 0,
         expects_entries: random.bool(),
         allowed_users: (random.u8(0..4) == 0).then(|| vec![2, 3]),

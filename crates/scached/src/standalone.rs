@@ -16,7 +16,6 @@ mod values;
 
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Instant;
@@ -230,12 +229,7 @@ fn listen(
             .collect();
         return Ok((Source::Passed, listeners.map_err(cannot_listen)?));
     }
-    let source = open(
-        &options.socket_path(),
-        options.socket_mode(),
-        options.takeover,
-    )
-    .map_err(|error| error.to_string())?;
+    let source = open(options).map_err(|error| error.to_string())?;
     let listeners: Result<Vec<_>, _> = source
         .socket()
         .map(|socket| kernel::listener(socket.listener()?, Transport::Unix))
@@ -245,10 +239,12 @@ fn listen(
 }
 
 /// Opens a socket of our own, or takes over the one that is there.
-fn open(path: &Path, mode: u32, takeover: bool) -> Result<Source, TakeoverError> {
-    let place = Place::new(path)?;
+fn open(options: &Options) -> Result<Source, TakeoverError> {
+    let (path, missing) = options.place();
+    let mode = options.socket_mode();
+    let place = Place::new(&path, missing)?;
     let lock = place.lock()?;
-    let (socket, predecessor) = if takeover {
+    let (socket, predecessor) = if options.takeover {
         takeover::begin(&place, mode, lock)?
     } else {
         (Socket::bind(&place, mode, &lock)?, None)

@@ -80,7 +80,6 @@ fn ordinary_places_are_fine() {
         (0o755, "link/socket"),
         (0o1777, "real/socket"),
         (0o755, "dangling"),
-        (0o755, "new/below/socket"),
     ] {
         set_mode(&real, mode);
         let path = directory.path().join(name);
@@ -89,6 +88,60 @@ fn ordinary_places_are_fine() {
         daemon.wait_for("listening on");
         assert_eq!(path.metadata().expect("a socket").mode() & 0o777, 0o640);
         miss(&mut Client::new(&path), "e");
+        assert_eq!(daemon.terminate().0, Some(0));
+    }
+}
+
+#[test]
+fn only_the_directories_of_a_default_path_are_made() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let misspelt = directory.path().join("rnu/scache");
+    let path = misspelt.join("socket");
+    let by_environment = |path: &Path| {
+        let mut command = Command::new(built("scached"));
+        command.env("SCACHE_SOCKET", path);
+        command
+    };
+    for mut command in [by_environment(&path), {
+        let mut command = by_environment(&directory.path().join("socket"));
+        command.args(["--socket", text(&path)]);
+        command
+    }] {
+        let output = command.output().expect("scached");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let wanted = format!("there is no {}", directory.path().join("rnu").display());
+        assert!(
+            said.contains(&wanted) && said.contains("--socket"),
+            "{said}"
+        );
+        assert!(!directory.path().join("rnu").exists());
+    }
+    let runtime = directory.path().join("runtime");
+    let mut command = Command::new(built("scached"));
+    command.env_remove("SCACHE_SOCKET");
+    command.env("XDG_RUNTIME_DIR", &runtime);
+    let mut daemon = Daemon::spawn(command);
+    daemon.wait_for("listening on");
+    miss(&mut Client::new(runtime.join("scache.sock")), "e");
+    assert_eq!(daemon.terminate().0, Some(0));
+}
+
+#[test]
+fn the_environment_names_the_socket_unless_an_option_does() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let [named, other, file] = ["named", "other", "file"].map(|name| directory.path().join(name));
+    fs::write(&file, format!("socket = \"{}\"\n", text(&other))).expect("written");
+    for (arguments, path) in [
+        (&[][..], &named),
+        (&["--config", text(&file)], &named),
+        (&["--socket", text(&other)], &other),
+    ] {
+        let mut command = Command::new(built("scached"));
+        command.env("SCACHE_SOCKET", &named).args(arguments);
+        let mut daemon = Daemon::spawn(command);
+        daemon.wait_for("listening on");
+        miss(&mut Client::new(path), "e");
         assert_eq!(daemon.terminate().0, Some(0));
     }
 }

@@ -15,7 +15,7 @@ use crate::daemon::{Daemon, place, refused, text};
 fn it_says_where_it_listens_serves_and_ends_on_a_signal() {
     for signal in [Signal::INT, Signal::TERM] {
         let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("made/for/it/socket");
+        let path = directory.path().join("socket");
         let mut daemon = Daemon::start(&["--socket", text(&path), "--mode", "0660"]);
         let line = daemon.line();
         assert!(line.contains(text(&path)), "{line}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use scache_engine::{DescriptorBudget, Goodbyes, Settings};
+use scache_sys::places::Missing;
 use serde::Deserialize;
 
 use super::values::{AllowedUser, Line, Mode, Number, Order, Time, YesNo, optional, quoted};
@@ -23,8 +24,9 @@ pub(super) struct Options {
     #[serde(skip)]
     config: Option<PathBuf>,
 
-    /// The socket to listen on [default: $XDG_RUNTIME_DIR/scache.sock, else /run/scache/scache.sock
-    /// if that can be written, else scache-UID/scache.sock in the temporary directory]
+    /// The socket to listen on, in a directory that is there [default: that of $SCACHE_SOCKET, else
+    /// $XDG_RUNTIME_DIR/scache.sock, else /run/scache/scache.sock if that can be written, else
+    /// scache-UID/scache.sock in the temporary directory]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
 
@@ -143,7 +145,12 @@ impl Options {
     /// # Errors
     /// Of the file, with the line and what it is about.
     pub(super) fn from_command_line() -> Result<Self, String> {
-        let line = Self::parse();
+        let mut line = Self::parse();
+        line.socket = line.socket.or_else(|| {
+            std::env::var_os("SCACHE_SOCKET")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        });
         let Some(path) = &line.config else {
             return Ok(line);
         };
@@ -186,11 +193,16 @@ impl Options {
         }
     }
 
-    /// Where to listen.
-    pub(super) fn socket_path(&self) -> PathBuf {
-        if let Some(path) = &self.socket {
-            return path.clone();
+    /// Where to listen, and what to do if a directory on the way there is missing: that of a path which somebody named may
+    /// be misspelt.
+    pub(super) fn place(&self) -> (PathBuf, Missing) {
+        match &self.socket {
+            Some(path) => (path.clone(), Missing::Report),
+            None => (Self::default_socket(), Missing::Create),
         }
+    }
+
+    fn default_socket() -> PathBuf {
         if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR").filter(|name| !name.is_empty())
         {
             return PathBuf::from(directory).join("scache.sock");

@@ -73,6 +73,8 @@ pub(super) enum SocketError {
     Lock { path: PathBuf, error: io::Error },
     #[error("{} belongs to another user ({user}): remove it, or choose a path in a directory of your own with --socket", .path.display())]
     OtherUser { path: PathBuf, user: u32 },
+    #[error("cannot create {}: there is no {}: make that directory, or choose another path with --socket", .path.display(), .directory.display())]
+    NoDirectory { path: PathBuf, directory: PathBuf },
     #[error("cannot create {}: {error}: choose a path in a directory you may write to with --socket", .path.display())]
     Create { path: PathBuf, error: io::Error },
 }
@@ -87,12 +89,18 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 const BACKLOG: i32 = -1;
 
 impl Place {
-    /// Looks at the path of a socket, and makes the directories that are missing (for this user only).
-    pub(super) fn new(path: &Path) -> Result<Self, SocketError> {
+    /// Looks at the path of a socket. `missing`: whether to make directories that are missing, for this user only.
+    pub(super) fn new(path: &Path, missing: Missing) -> Result<Self, SocketError> {
         let user = rustix::process::geteuid().as_raw();
-        let resolved = places::resolve(path, user, Missing::Create).map_err(|error| {
+        let resolved = places::resolve(path, user, missing).map_err(|error| {
             let path = path.to_owned();
             match error {
+                PlaceError::Io {
+                    path: directory,
+                    error,
+                } if error.kind() == io::ErrorKind::NotFound => {
+                    SocketError::NoDirectory { path, directory }
+                }
                 PlaceError::Io { error, .. } => SocketError::Create { path, error },
                 error => SocketError::Unsafe { path, error },
             }
@@ -303,7 +311,7 @@ mod tests {
     }
 
     fn bind(path: &Path, mode: u32) -> Result<Socket, SocketError> {
-        let place = Place::new(path)?;
+        let place = Place::new(path, Missing::Report)?;
         let lock = place.lock()?;
         Socket::bind(&place, mode, &lock)
     }

@@ -70,7 +70,7 @@ number=1
 
 # With the options of scachectl connect, if any are needed.
 send() {
-    "${SCACHECTL:-scachectl}" ${SCACHE_SOCKET:+--socket "$SCACHE_SOCKET"} connect "$@" "$server" \
+    "${SCACHECTL:-scachectl}" connect "$@" "$server" \
         "$0" --one "$number" "$from" "$to"
 }
 

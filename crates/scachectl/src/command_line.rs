@@ -16,8 +16,8 @@ use crate::{drain, list, postfix, purge, stats, top, watch};
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub(crate) struct Options {
-    /// The socket of the cache [default: that of scached if it is there, else private/scache in Postfix's queue
-    /// directory]
+    /// The socket of the cache [default: that of $SCACHE_SOCKET, else that of scached if it is there, else private/scache
+    /// in Postfix's queue directory]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
 
@@ -47,7 +47,7 @@ impl Options {
     /// In one line, what to do about it.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         // The socket that was named, or else the first that is there.
-        let path = self.socket;
+        let path = self.socket.or_else(named_in_environment);
         let find = |warn: &dyn Fn(&str)| match &path {
             Some(path) => Ok(Socket::named(path.clone())),
             None => Socket::find(warn),
@@ -66,4 +66,11 @@ impl Options {
             Command::Postfix(options) => options.run(),
         }
     }
+}
+
+/// The socket that the environment names.
+fn named_in_environment() -> Option<PathBuf> {
+    std::env::var_os("SCACHE_SOCKET")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
 }

@@ -19,6 +19,17 @@ pub(crate) struct Socket {
     pub(crate) trust: Trust,
 }
 
+/// What a look at a default path shows.
+enum Look {
+    Usable,
+    Missing,
+    Untrusted(Distrust),
+    /// There is a socket, and nobody listens at it.
+    Deserted,
+    /// This user may not use it.
+    Forbidden,
+}
+
 impl Socket {
     /// The socket that the user named, whoever listens there.
     pub(crate) fn named(path: PathBuf) -> Self {
@@ -28,34 +39,70 @@ impl Socket {
 
     /// Looks for the socket of a scached of this user or of the system, then for that of Postfix.
     ///
-    /// A socket that another user may have put there is passed over, and `warn` is told.
+    /// A socket that another user may have put there is passed over, and one that nobody listens at, and `warn` is told.
     ///
     /// # Errors
-    /// If there is none, with the places where it was looked for.
+    /// If there is none, with the places where it was looked for and what is wrong with each.
     pub(crate) fn find(mut warn: impl FnMut(&str)) -> Result<Self, Failure> {
-        let candidates = of_scached().into_iter().chain(of_postfix());
-        let mut tried = Vec::new();
-        for socket in candidates {
-            let shown = socket.path.display().to_string();
-            match socket.path.try_exists() {
-                // Whether this user may use it is found out by connecting.
-                Ok(true) | Err(_) => match socket.trust.check_path(&socket.path) {
-                    Ok(()) | Err(Distrust::Unknown(_)) => return Ok(socket),
-                    Err(distrust) => {
-                        warn(&untrusted(&socket.path, &distrust));
-                        tried.push(format!("{shown}: not used, {distrust}"));
-                    }
-                },
-                Ok(false) => tried.push(shown),
-            }
+        let of_postfix = of_postfix();
+        let postfix_is_there = !of_postfix.is_empty();
+        let (mut tried, mut status) = (Vec::new(), Status::Unavailable);
+        for socket in of_scached().into_iter().chain(of_postfix) {
+            let shown = socket.path.display();
+            tried.push(match socket.look() {
+                Look::Usable => return Ok(socket),
+                Look::Missing => shown.to_string(),
+                Look::Untrusted(distrust) => {
+                    warn(&untrusted(&socket.path, &distrust));
+                    format!("{shown}: not used, {distrust}")
+                }
+                Look::Deserted => {
+                    warn(&format!("nobody listens at {shown}: looking further"));
+                    format!("{shown}: nobody listens")
+                }
+                Look::Forbidden => {
+                    status = Status::NoPermission;
+                    format!("{shown}: this user may not use it")
+                }
+            });
+        }
+        if !postfix_is_there {
+            tried.push("that of Postfix: postconf does not say where it is".to_owned());
         }
         Err(Failure::new(
-            Status::Unavailable,
+            status,
             format!(
-                "no connection cache found (looked for {}): start scached or Postfix, or name its socket with --socket",
-                tried.join(", ")
+                "no connection cache found (looked for {}): start scached or Postfix, or name its socket with --socket or \
+                 SCACHE_SOCKET{}",
+                tried.join(", "),
+                match status {
+                    Status::NoPermission => ", or run scachectl as root",
+                    _ => "",
+                }
             ),
         ))
+    }
+
+    /// Looks whether it is there and somebody listens.
+    fn look(&self) -> Look {
+        if let Ok(false) = self.path.try_exists() {
+            return Look::Missing;
+        }
+        match self.trust.check_path(&self.path) {
+            Ok(()) | Err(Distrust::Unknown(_)) => {}
+            Err(distrust) => return Look::Untrusted(distrust),
+        }
+        match Name::of_path(&self.path).and_then(|name| name.connect()) {
+            Err(error) => match error.kind() {
+                ErrorKind::NotFound => Look::Missing,
+                ErrorKind::ConnectionRefused => Look::Deserted,
+                ErrorKind::PermissionDenied => Look::Forbidden,
+                // What is wrong is found out when it is used.
+                _ => Look::Usable,
+            },
+            // Nothing was said to whoever listens.
+            Ok(_) => Look::Usable,
+        }
     }
 
     /// A client of the cache there. Nothing is connected yet.

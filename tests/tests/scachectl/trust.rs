@@ -1,6 +1,7 @@
 //! A socket of another user where `scachectl` looks for that of the cache.
 
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -22,6 +23,7 @@ const COMMANDS: &[&[&str]] = &[
 fn searching(temporary: &Path) -> Command {
     let mut command = Command::new(built("scachectl"));
     command
+        .env_remove("SCACHE_SOCKET")
         .env_remove("XDG_RUNTIME_DIR")
         .env("TMPDIR", temporary)
         // No postconf(1), so no Postfix.
@@ -38,6 +40,67 @@ fn connect(temporary: &Path, verbose: bool) -> Said {
         command.arg("--verbose");
     }
     run(command.args([&target, "--", "/bin/true"]))
+}
+
+#[test]
+fn without_a_cache_each_path_is_named_with_what_is_wrong_with_it() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let runtime = temporary.path().join("runtime");
+    std::fs::create_dir(&runtime).expect("made");
+    let deserted = runtime.join("scache.sock");
+    drop(UnixListener::bind(&deserted).expect("a socket"));
+    let user = rustix::process::geteuid().as_raw();
+    let own = temporary.path().join(format!("scache-{user}/scache.sock"));
+    let searching = |temporary: &Path| {
+        let mut command = searching(temporary);
+        command.env("XDG_RUNTIME_DIR", &runtime).arg("stats");
+        command
+    };
+    let said = run(&mut searching(temporary.path()));
+    let parts = [
+        &format!("{}: nobody listens", deserted.display()),
+        "/run/scache/scache.sock",
+        &*own.display().to_string(),
+        "Postfix",
+        "SCACHE_SOCKET",
+    ];
+    let last = said.err.lines().last().expect("a message");
+    for part in parts {
+        // One that runs on this machine would be found.
+        let is_there = Path::new("/run/scache/scache.sock").exists();
+        assert!(is_there || last.contains(part), "{part}: {said:?}");
+    }
+    // One that is left over does not hide one that serves.
+    std::fs::create_dir(own.parent().expect("a directory")).expect("made");
+    let _scached = Scached::start(&own, &[]);
+    let said = run(&mut searching(temporary.path()));
+    assert_eq!(said.status, Some(0), "{said:?}");
+    assert!(said.err.contains("nobody listens at"), "{said:?}");
+}
+
+#[test]
+fn the_environment_names_the_socket_unless_the_option_does() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("socket");
+    let _scached = Scached::start(&path, &[]);
+    for (variable, option, status) in [
+        (&*path, None, 0),
+        (Path::new("/proc/none/socket"), None, 66),
+        (Path::new("/proc/none/socket"), Some(&*path), 0),
+        (&*path, Some(Path::new("/proc/none/socket")), 66),
+    ] {
+        let mut command = searching(directory.path());
+        command.env("SCACHE_SOCKET", variable).arg("stats");
+        if let Some(option) = option {
+            command.arg("--socket").arg(option);
+        }
+        let said = run(&mut command);
+        assert_eq!(
+            said.status,
+            Some(status),
+            "{variable:?} {option:?}: {said:?}"
+        );
+    }
 }
 
 #[test]

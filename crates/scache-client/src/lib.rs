@@ -39,7 +39,10 @@
 //! - A descriptor: what is in this process's memory (a TLS session, half a reply in a buffer) does not come along.
 //! - Clean: every reply read, nothing under way, no state that the next one does not expect.
 //! - Tried before it is trusted: its peer may have closed it a moment ago. If the first request over it fails,
-//!   connect anew. (`scached` and our `scache` drop those that were closed or were spoken to; stock does not.)
+//!   connect anew ([`Pool::checkout_checked`], [`Pool::checkout_fresh`]). (`scached` and our `scache` drop those that were
+//!   closed or were spoken to; stock does not.)
+//! - Within its peer's limits: many servers end a connection after so many requests or so much time
+//!   ([`Pool::with_max_reuse`], [`Pool::with_max_age`]).
 //!
 //! # Whose cache it is
 //!

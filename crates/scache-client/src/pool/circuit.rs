@@ -44,7 +44,7 @@ impl Circuit {
                 return None;
             }
             // If this request is given up, another one may ask when it would have ended.
-            self.until = now.checked_add(timeout);
+            self.until = Some(now + timeout.min(LONGEST));
         }
         Some(Permit {
             opened: self.opened,

@@ -6,10 +6,10 @@ use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use scache_proto::Text;
 use scache_proto::reply::History;
 
 use crate::exchange::Answer;
-use crate::properties::Text;
 
 /// A connection taken out of the cache: nobody else has it now. Dropping it closes it.
 ///

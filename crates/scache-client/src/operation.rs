@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use scache_proto::administration::Administration;
 use scache_proto::limits::{ENDPOINTS, LIST_BYTES};
-use scache_proto::{Label, Property, Ttl};
+use scache_proto::{Label, Property, Text, Ttl};
 
 use crate::Error;
-use crate::properties::Text;
 
 /// Room for names of attributes and NULs in a request.
 const AROUND_VALUES: usize = 256;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use scache_proto::{Property, ValueError};
+use scache_proto::{Property, Text, ValueError};
 
 /// What is saved with a connection and comes back with it, for the program that uses it next: bytes without NUL, 64 KiB
 /// each at most, which the cache does not read. The default is none.
@@ -57,15 +57,6 @@ impl fmt::Debug for Properties {
             .field("destination", &Text(&self.destination))
             .field("connection", &Text(&self.connection))
             .finish()
-    }
-}
-
-/// Bytes that are text most of the time, for [`fmt::Debug`].
-pub(crate) struct Text<'a>(pub(crate) &'a [u8]);
-
-impl fmt::Debug for Text<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
     }
 }
 

@@ -1,13 +1,15 @@
 //! The entries of answers to [`crate::administration::Administration`]: what is cached, and what happened.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::Duration;
 
+use crate::Text;
 use crate::administration::{Entry, number};
 use crate::attr::Attributes;
 
 /// A cached connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConnectionEntry {
     /// Its place: no two have the same at one time.
     pub number: u64,
@@ -24,7 +26,7 @@ pub struct ConnectionEntry {
 }
 
 /// A binding of a destination to an endpoint.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct BindingEntry {
     /// Its place: no two have the same at one time.
     pub number: u64,
@@ -37,7 +39,7 @@ pub struct BindingEntry {
 }
 
 /// A destination that is asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct DestinationEntry {
     /// Its place: no two have the same at one time.
     pub number: u64,
@@ -52,7 +54,7 @@ pub struct DestinationEntry {
 }
 
 /// Something that happened.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct EventEntry {
     /// Its number. They follow one another: a gap is what was forgotten before it was asked for.
     pub number: u64,
@@ -64,6 +66,54 @@ pub struct EventEntry {
     pub ago: Duration,
     /// What a peer said, or why a client was dropped.
     pub text: String,
+}
+
+impl fmt::Debug for ConnectionEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionEntry")
+            .field("number", &self.number)
+            .field("endpoint", &Text(&self.endpoint))
+            .field("age", &self.age)
+            .field("left", &self.left)
+            .field("taken", &self.taken)
+            .field("peer", &self.peer)
+            .finish()
+    }
+}
+
+impl fmt::Debug for BindingEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BindingEntry")
+            .field("number", &self.number)
+            .field("destination", &Text(&self.destination))
+            .field("endpoint", &Text(&self.endpoint))
+            .field("left", &self.left)
+            .finish()
+    }
+}
+
+impl fmt::Debug for DestinationEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DestinationEntry")
+            .field("number", &self.number)
+            .field("destination", &Text(&self.destination))
+            .field("hits", &self.hits)
+            .field("misses", &self.misses)
+            .field("cached", &self.cached)
+            .finish()
+    }
+}
+
+impl fmt::Debug for EventEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventEntry")
+            .field("number", &self.number)
+            .field("what", &self.what)
+            .field("label", &Text(&self.label))
+            .field("ago", &self.ago)
+            .field("text", &self.text)
+            .finish()
+    }
 }
 
 /// What can happen.

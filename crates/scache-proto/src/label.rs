@@ -164,15 +164,24 @@ impl From<Ttl> for Duration {
     }
 }
 
-impl fmt::Debug for Label<'_> {
+/// Bytes that are text most of the time, shown as text by [`fmt::Debug`].
+pub struct Text<'a>(pub &'a [u8]);
+
+impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.0.escape_ascii())
     }
 }
 
+impl fmt::Debug for Label<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Text(self.0).fmt(f)
+    }
+}
+
 impl fmt::Debug for Property<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\"", self.0.escape_ascii())
+        Text(self.0).fmt(f)
     }
 }
 

@@ -23,6 +23,6 @@ mod label;
 mod outgoing;
 
 pub use attached::Descriptors;
-pub use label::{Label, Property, Ttl, ValueError};
+pub use label::{Label, Property, Text, Ttl, ValueError};
 pub use reply::Status;
 pub use request::Request;

@@ -95,6 +95,28 @@ fn a_cache_that_is_drained_tells_that_it_keeps_nothing() {
 }
 
 #[test]
+fn names_and_properties_are_shown_as_text() {
+    let server = Server::start(Kind::Scached);
+    let mut client = server.client(Protocol::Best);
+    let connection = Connection::new();
+    let save = Save {
+        property: b"tls=none\n",
+        ..Save::new(TTL, b"smtp\nexample.com\n", b"e\xff")
+    };
+    let shown = format!("{save:?}");
+    assert!(
+        shown.contains(r#"destination: "smtp\nexample.com\n""#),
+        "{shown}"
+    );
+    client.save(&save, &connection.near()).expect("saved");
+    let listed = format!("{:?}", client.connections(b"", 0).expect("listed"));
+    assert!(listed.contains(r#"endpoint: "e\xff""#), "{listed}");
+    let found = format!("{:?}", client.find(b"none", &[b"e\xff"]).expect("asked"));
+    assert!(found.contains(r#"property: "tls=none\n""#), "{found}");
+    assert!(found.contains(r#"endpoint: Some("e\xff")"#), "{found}");
+}
+
+#[test]
 fn what_is_saved_in_one_is_found_in_one() {
     with_each(|_, mut client| {
         let connections = [(); 3].map(|()| Connection::new());

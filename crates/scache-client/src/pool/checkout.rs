@@ -6,12 +6,11 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use scache_proto::reply::History;
-use scache_proto::{Label, ValueError};
+use scache_proto::{Label, Text, ValueError};
 use scache_sys::generation::Generation;
 
 use super::Pool;
 use super::shared::Limits;
-use crate::properties::Text;
 use crate::{Properties, Save};
 
 /// A connection, the caller's until [`Checkout::release`]. Dropping it closes it.

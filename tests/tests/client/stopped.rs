@@ -7,7 +7,8 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use scache_client::Pool;
+use scache_client::{Pool, Released};
+use scache_tests::wire::DEADLINE;
 
 use crate::asynchronous::on_tokio;
 use crate::servers::{Kind, PROTOCOLS, Protocol, Server, TTL};
@@ -50,8 +51,9 @@ fn a_stopped_cache_delays_one_checkout_and_is_not_asked_for_a_while() {
             let server = Server::start(Kind::Scached);
             let pool = pool(&server, protocol).with_rest(Duration::from_secs(3600));
             if is_connected {
-                let first = pool.checkout(b"d", &["e"], connect).expect("connected");
-                first.release(TTL);
+                let patient = pool.clone().with_timeout(PATIENCE);
+                let first = patient.checkout(b"d", &["e"], connect);
+                assert!(first.expect("connected").release(TTL).is_kept());
             }
             let before = pool.counters();
             let _stopped = Stopped::new(&server);
@@ -75,10 +77,11 @@ fn a_cache_that_stops_before_a_release_delays_that_release_only() {
     for protocol in PROTOCOLS {
         let server = Server::start(Kind::Scached);
         let pool = pool(&server, protocol).with_rest(Duration::from_secs(3600));
-        let made = pool.checkout(b"d", &["e"], connect).expect("connected");
+        let (near, _far) = UnixStream::pair().expect("a pair");
+        let made = pool.adopt(b"d", b"e", near).expect("names");
         let _stopped = Stopped::new(&server);
         let began = Instant::now();
-        made.release(TTL);
+        assert_eq!(made.release(TTL), Released::Failed);
         for _ in 0..20 {
             let made = pool.checkout(b"d", &["e"], connect).expect("connected");
             made.release(TTL);
@@ -127,7 +130,9 @@ fn a_cache_that_goes_on_is_used_again() {
     drop(stopped);
     let pool = pool.with_timeout(Duration::from_secs(5));
     let (near, _far) = UnixStream::pair().expect("a pair");
+    let deadline = Instant::now() + DEADLINE;
     loop {
+        assert!(Instant::now() < deadline, "it is not used again");
         let made = pool.checkout(b"d", &["e"], |_| near.try_clone());
         let made = made.expect("connected");
         if made.reused().is_some() {

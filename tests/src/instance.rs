@@ -405,6 +405,12 @@ impl Instance {
         }
     }
 
+    /// A command that ends with the instance, together with the process group that it leads.
+    #[must_use]
+    pub fn guarded(&self, program: &Path) -> Command {
+        self.guardian.command(program, Path::new("/dev/null"))
+    }
+
     /// Where its main.cf and master.cf are.
     #[must_use]
     pub fn configuration(&self) -> PathBuf {

@@ -121,6 +121,7 @@ fn what_a_document_points_to_is_there() {
     for name in [
         "README.md",
         "README.ja.md",
+        "docs/ENVIRONMENTS.md",
         "docs/INSTALL.md",
         "docs/POSTFIX.md",
         "docs/SCACHED.md",

@@ -1,6 +1,7 @@
 //! A whole Postfix delivers mail, once with stock scache(8) and once with ours.
 
 mod advice;
+mod container;
 mod delivery;
 mod goodbye;
 mod guardian;

@@ -62,20 +62,33 @@ pub(super) fn running(file: &Path) -> Option<u32> {
 
 /// The configuration directories of all master(8) processes. `None` is the default one of their Postfix.
 ///
-/// Only root sees those of others.
+/// Commands run what such a directory names, as root. So only processes of root count, and not those of containers: others
+/// choose their names and environments as they like.
 pub(super) fn masters() -> impl Iterator<Item = Option<PathBuf>> {
     processes().filter_map(|number| {
-        let program = fs::read_link(format!("/proc/{number}/exe")).ok()?;
+        let process = format!("/proc/{number}");
+        let status = fs::read_to_string(format!("{process}/status")).ok()?;
+        let namespace = |process: &str| fs::read_link(format!("{process}/ns/pid")).ok();
+        if !is_roots(&status) || namespace(&process)? != namespace("/proc/self")? {
+            return None;
+        }
+        let program = fs::read_link(format!("{process}/exe")).ok()?;
         // An upgrade of Postfix may have replaced the file of one that runs on.
         let name = program.file_name()?.as_bytes();
         let name = name.strip_suffix(b" (deleted)").unwrap_or(name);
         if name != b"master" {
             return None;
         }
-        let line = fs::read(format!("/proc/{number}/cmdline")).ok()?;
-        let environment = fs::read(format!("/proc/{number}/environ")).ok()?;
+        let line = fs::read(format!("{process}/cmdline")).ok()?;
+        let environment = fs::read(format!("{process}/environ")).ok()?;
         Some(directory(&line, &environment))
     })
+}
+
+/// Whether all user numbers of a process are root's: the real one, too, which a set-user-ID program does not change.
+fn is_roots(status: &str) -> bool {
+    let numbers = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    numbers.is_some_and(|numbers| numbers.split_whitespace().all(|number| number == "0"))
 }
 
 /// The configuration directory that a process was told: by its option, else by its environment.
@@ -125,7 +138,7 @@ fn says_name(line: &[u8], service: &str) -> bool {
 mod tests {
     use std::path::Path;
 
-    use super::{directory, says_name};
+    use super::{directory, is_roots, says_name};
 
     #[test]
     fn a_service_is_known_by_its_command_line() {
@@ -139,6 +152,18 @@ mod tests {
             (b"", "scache", false),
         ] {
             assert_eq!(says_name(line, service), is, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn root_is_known_by_all_of_its_numbers() {
+        for (status, is) in [
+            ("Name:\tmaster\nUid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\n", true),
+            ("Name:\tmaster\nUid:\t1000\t0\t0\t0\n", false),
+            ("Name:\tUid:\t0\nUid:\t5\t5\t5\t5\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_roots(status), is, "{status:?}");
         }
     }
 

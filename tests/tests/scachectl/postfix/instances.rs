@@ -1,6 +1,8 @@
 //! Instances of several kinds: two at once, one that is stopped, one that is of an old version.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 
 use scache_tests::fake_master::{built, ours, stock};
 use scache_tests::instance::{Instance, Setup};
@@ -161,6 +163,46 @@ fn all_instances_are_changed_at_once() {
     assert_eq!(all.map(tree), before);
     for instance in all {
         delivers_by("scache", instance);
+    }
+}
+
+/// Root would run what its main.cf names.
+#[test]
+fn a_process_of_another_user_that_is_called_master_is_no_instance() {
+    const NOBODY: u32 = 65534;
+    let instance = Instance::start(&Setup::new(stock()));
+    let planted = tempfile::tempdir().expect("a directory");
+    for name in ["main.cf", "master.cf"] {
+        let file = instance.configuration().join(name);
+        fs::copy(file, planted.path().join(name)).expect("a copy");
+    }
+    let everybody = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(planted.path(), everybody).expect("its mode");
+    let program = planted.path().join("master");
+    fs::copy("/bin/sleep", &program).expect("a copy");
+    let listed = || {
+        let text = by_default(&instance, &["status", "--json", "--all-instances"]);
+        let reports: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        reports.as_array().map(Vec::len)
+    };
+    for (user, instances) in [(NOBODY, 1), (0, 2)] {
+        let mut process = instance
+            .guarded(&program)
+            .arg("1000")
+            .env("MAIL_CONFIG", planted.path())
+            .uid(user)
+            .process_group(0)
+            .spawn()
+            .expect("a process");
+        // It has been started when its program is the one that it is to run.
+        let exe = format!("/proc/{}/exe", process.id());
+        while fs::read_link(&exe).ok().as_deref() != Some(&program) {
+            std::thread::yield_now();
+        }
+        let listed = listed();
+        process.kill().expect("it runs");
+        process.wait().expect("it ends");
+        assert_eq!(listed, Some(instances), "of user {user}");
     }
 }
 

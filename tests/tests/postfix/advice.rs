@@ -1,7 +1,7 @@
 //! What `scachectl postfix status` says about the parameters that decide whether connections are kept, and what a whole
 //! Postfix does with them.
 
-use scache_tests::fake_master::{built, ours};
+use scache_tests::fake_master::{built, ours, stock};
 use scache_tests::instance::{Instance, Setup};
 use serde_json::Value;
 
@@ -29,6 +29,23 @@ fn said(instance: &Instance) -> (Value, String) {
 fn reuses(instance: &Instance) -> bool {
     instance.deliver(MESSAGES);
     instance.complete_log().reuses() > 0
+}
+
+/// Who installs learns it, too.
+#[test]
+fn install_says_what_stands_in_the_way() {
+    let sender = Setup::new(stock()).parameter("smtp_tls_security_level", "may");
+    let sender = Instance::start(&sender);
+    let mut command = sender.administration(&built("scachectl"));
+    command.args(["postfix", "install", "--wait", "120", "--program"]);
+    command.arg(ours().path()).arg("--config-dir");
+    let output = command.arg(sender.configuration()).output();
+    let output = output.expect("scachectl can be run");
+    assert!(output.status.success(), "{output:#?}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let advice =
+        "for more reuse: to keep connections with TLS set smtp_tls_connection_reuse = yes\n";
+    assert_eq!(text.matches(advice).count(), 1, "{text}");
 }
 
 fn only_advice(smtp: &Value) -> &str {

@@ -1,6 +1,7 @@
 //! What decides whether connections are kept at all: parameters of the delivery agents, smtp(8) and lmtp(8), and the
 //! limit of the cache. docs/POSTFIX.md explains them.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -95,6 +96,12 @@ impl Deliveries {
             services: services.into_iter().map(|(_, delivery)| delivery).collect(),
             ttl_limit: cache.ttl_limit,
         })
+    }
+
+    /// What stands in the way of reuse and what to set, once each.
+    pub(super) fn advice(&self) -> BTreeSet<String> {
+        let advice = self.services.iter().flat_map(|service| &service.advice);
+        advice.map(|advice| printable(advice)).collect()
     }
 
     /// The lines for a terminal: services for which all is the same are told of together.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::copies::{self, Copies, Image, WayBack};
+use super::delivery::Deliveries;
 use super::entry::Entry;
 use super::instance::Instance;
 use super::program::{self, NAME, Placed};
@@ -36,9 +37,13 @@ pub(super) fn install(
     }
     let mut done = Done::default();
     match plan.carry_out(wait, steps, &mut done) {
-        Ok(()) => done
-            .placed
-            .map_or(Ok(()), |placed| placed.keep(instance, steps)),
+        Ok(()) => {
+            if done.anything() {
+                plan.advise(steps);
+            }
+            done.placed
+                .map_or(Ok(()), |placed| placed.keep(instance, steps))
+        }
         // Nothing that could be undone was done.
         Err(failure) if !done.anything() => Err(failure),
         Err(failure) => Err(plan.undo(failure, wait, steps, &done)),
@@ -140,6 +145,15 @@ impl<'a> Plan<'a> {
                     )
                 })
         })
+    }
+
+    /// Says what stands in the way of reuse, which no installation changes.
+    fn advise(&self, steps: &Steps) {
+        // The work is done: what cannot be asked is not told.
+        let deliveries = Deliveries::of(self.instance, &self.wanted).ok();
+        for advice in deliveries.iter().flat_map(Deliveries::advice) {
+            steps.remark(format_args!("for more reuse: {advice}"));
+        }
     }
 
     fn switch(&self, steps: &Steps, done: &mut Done) -> Result<(), Failure> {

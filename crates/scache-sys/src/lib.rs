@@ -3,6 +3,7 @@
 //! All `unsafe` of the project is here, behind functions that cannot be misused. Nothing here knows
 //! what is cached or why.
 
+mod accounts;
 pub mod closer;
 pub mod descriptors;
 pub mod generation;

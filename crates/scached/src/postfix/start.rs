@@ -174,7 +174,9 @@ impl Prepared {
         env::set_current_dir(directory)
             .map_err(failed(&format!("chdir({})", directory.display())))?;
         if let Some(owner) = &self.owner {
-            owner.become_group().map_err(failed("initgroups"))?;
+            owner
+                .become_group()
+                .map_err(failed("cannot set the groups of the user"))?;
         }
         if self.line.chroot {
             privileges::enter_root(directory)

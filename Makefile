@@ -15,8 +15,28 @@ CARGO ?= cargo
 .PHONY: build run test test-unit check sim demo bench faults
 
 build:
-	$(CARGO) build --locked --release -p scached -p scachectl -p scache-client-c
+	$(CARGO) build --locked --release -p scachectl -p scache-client-c
+	$(CARGO) build --locked --release -p scached --bin scached
+	$(build-scache)
 	$(MAKE) --no-print-directory pages
+
+# scache is linked statically: master(8) runs it in chroots, and one file serves every release of a distribution. The
+# other programs are linked to the system's libc, whose name service resolves host names for them. `STATIC=` links scache
+# as them.
+STATIC = -C target-feature=+crt-static
+
+define build-scache
+@echo "$(CARGO) rustc --locked --release -p scached --bin scache -- $(STATIC)"
+@$(CARGO) rustc --locked --release -p scached --bin scache -- $(STATIC) || { \
+	echo "scache was not built. If the linker found no -lc: install the static libc (Debian's libc6-dev has it, Fedora" \
+		"calls it glibc-static), or run \`make STATIC= $(MAKECMDGOALS)\`, which links scache to the system's libc" >&2; exit 1; }
+endef
+
+# Every program, with scache as it is installed.
+define build-all
+$(CARGO) build --locked --release --workspace --bins
+$(build-scache)
+endef
 
 run:
 	$(CARGO) run --locked --release --bin scached
@@ -50,16 +70,16 @@ sim:
 		--test simulation --test model --test garbage -- --nocapture
 
 demo:
-	$(CARGO) build --locked --release --workspace --bins
+	$(build-all)
 	$(CARGO) run --locked --release --bin demo
 
 bench:
-	$(CARGO) build --locked --release --workspace --bins
+	$(build-all)
 	$(CARGO) run --locked --release --bin bench -- --page docs $(BENCH)
 
 # SHORT=1 for small numbers, PARTS="stalled reload" for some of it; `faults --help` lists what else can be set.
 faults:
-	$(CARGO) build --locked --release --workspace --bins
+	$(build-all)
 	$(CARGO) run --locked --release --bin faults -- $(if $(SHORT),--short) $(PARTS)
 
 include pkg/install.mk

@@ -4,12 +4,13 @@
 # make deb        Debian packages below target/debian (builds what is released: some minutes)
 # make lintian    what Debian's lintian(1) says of them (installs lintian if it is not there)
 # make security   how well the unit keeps scached in, and whether that is as well as it was
-# make sizes      of the programs, stripped, and how much the daemon depends on
+# make sizes      of the programs, stripped, and how much the daemon depends on; what scache costs for being static: size,
+#                 start-up time
 
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 # The directory with the built programs. Tests install what they have built already.
-BUILD ?= target/release
+BUILD ?= $(or $(CARGO_TARGET_DIR),target)/release
 
 bindir = $(PREFIX)/bin
 sbindir = $(PREFIX)/sbin
@@ -128,3 +129,8 @@ sizes:
 		printf '%-14s %6d crates besides ours\n' $$package \
 			$$($(CARGO) tree --locked -p $$package -e normal --prefix none | grep -v '^scache' | sed 's/ (\*)$$//' | sort -u | wc -l); \
 	done
+	@$(CARGO) build --quiet --locked --release -p scached --bin scache
+	@strip -o target/sizes/dynamic $(BUILD)/scache
+	$(build-scache)
+	@strip -o target/sizes/static $(BUILD)/scache
+	@pkg/start-up-time target/sizes/dynamic target/sizes/static

@@ -385,11 +385,12 @@ impl FakeMaster {
     pub fn connect_to(&self, index: usize) -> Client {
         match &self.listeners {
             Listeners::Unix(paths) => {
-                Client::connect(&paths[index]).expect("connect to the service")
+                let stream = UnixStream::connect(&paths[index]);
+                Client::of_postfix(stream.expect("connect to the service").into())
             }
             Listeners::Inet(addresses) => {
                 let stream = TcpStream::connect(addresses[index]).expect("connect to the service");
-                Client::from(OwnedFd::from(stream))
+                Client::of_postfix(stream.into())
             }
         }
     }

@@ -20,6 +20,7 @@ pub mod prometheus;
 pub mod races;
 pub mod redis;
 pub mod scached;
+pub mod setups;
 pub mod smtp_sink;
 pub mod stock;
 pub mod tmux;

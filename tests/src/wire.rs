@@ -20,6 +20,8 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
+use crate::stock;
+
 /// How long anything that must come is waited for; far beyond what a loaded machine needs.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -74,6 +76,7 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Client {
     socket: OwnedFd,
+    is_announced_to: bool,
 }
 
 impl Client {
@@ -83,6 +86,21 @@ impl Client {
     /// Those of connect(2).
     pub fn connect(path: &Path) -> io::Result<Self> {
         Ok(Self::from(OwnedFd::from(UnixStream::connect(path)?)))
+    }
+
+    /// A client of a service of the tested Postfix, which says the name of the protocol first if its version does.
+    #[must_use]
+    pub fn of_postfix(socket: OwnedFd) -> Self {
+        Self {
+            socket,
+            is_announced_to: stock::announces(),
+        }
+    }
+
+    /// Whether the server says the name of the protocol first.
+    #[must_use]
+    pub fn is_announced_to(&self) -> bool {
+        self.is_announced_to
     }
 
     /// Writes all of the bytes.
@@ -273,7 +291,10 @@ impl ListEnd {
 
 impl From<OwnedFd> for Client {
     fn from(socket: OwnedFd) -> Self {
-        Self { socket }
+        Self {
+            socket,
+            is_announced_to: true,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::{FakeMaster, Program};
+use crate::stock;
 
 /// The kinds of service that master.cf knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -232,8 +233,9 @@ impl Setup {
 
     pub(super) fn main_cf_text(&self, queue_directory: &Path) -> String {
         let here = queue_directory.display();
+        let compatibility = stock::compatibility(&self.program);
         let mut text = format!(
-            "compatibility_level = 3.6\n\
+            "{compatibility}\
              queue_directory = {here}\n\
              data_directory = {here}/data\n\
              mail_owner = daemon\n\

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use super::Setup;
 use crate::fake_master::Program;
-use crate::stock::Stock;
+use crate::stock::{self, Stock};
 
 /// Existing users of every Debian, which nobody else needs here. Postfix wants a user and a group that do not
 /// go together.
@@ -47,9 +47,9 @@ fn main_cf(root: &Path, stock: &Stock, setup: &Setup, delivery: SocketAddr) -> S
     let libraries = stock.library_path();
     let port = setup.next_hop.unwrap_or(delivery).port();
     let transport = setup.transport;
+    let compatibility = stock::compatibility(&setup.scache);
     let text = format!(
-        "compatibility_level = 3.6
-queue_directory = {root}/queue
+        "{compatibility}queue_directory = {root}/queue
 data_directory = {root}/data
 daemon_directory = {root}/daemon
 command_directory = {package}/usr/sbin

@@ -1,6 +1,6 @@
 //! What master(8) and the log see: status notices, statistics, ends, options and transports.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -273,7 +273,7 @@ fn clients_are_handed_on_by_another_program() {
                 .expect("hand the client on");
             hands.send(&attributes).expect("send the attributes");
             drop((hands, handed_on));
-            let client = greeted(Client::from(OwnedFd::from(client)));
+            let client = greeted(Client::of_postfix(client.into()));
             let connection = Connection::new();
             save(&client, &connection, "endp", "p");
             ask(&client, &find_endp("endp"), &found_endp("p"));

@@ -3,9 +3,8 @@
 
 use scache_tests::fake_master::{built, ours, stock};
 use scache_tests::instance::{Instance, Setup};
+use scache_tests::setups::{over_tls, receiver, receiver_with_tls};
 use serde_json::Value;
-
-use crate::{over_tls, receiver, receiver_with_tls};
 
 const MESSAGES: usize = 20;
 

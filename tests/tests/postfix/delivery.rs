@@ -2,9 +2,11 @@
 
 use scache_tests::fake_master::{Program, ours, stock};
 use scache_tests::instance::{Instance, Setup};
-use scache_tests::maillog::Maillog;
+use scache_tests::maillog::{Interval, Lookups, Maillog};
+use scache_tests::setups::{over_tls, receiver_with_tls};
+use scache_tests::stock::Stock;
 
-use crate::{over_tls, receiver_with_tls, statistics};
+use crate::statistics;
 
 const MESSAGES: usize = 200;
 
@@ -36,12 +38,17 @@ fn compare(change: impl Fn(Setup) -> Setup) -> [Maillog; 2] {
 
 /// The lines of one process of scache(8) that was used.
 fn assert_statistics(log: &Maillog) {
+    assert_statistics_of(log, |interval| interval.domain);
+}
+
+/// The same, with hits in these lookups.
+fn assert_statistics_of(log: &Maillog, lookups: impl Fn(&Interval) -> Option<Lookups>) {
     let statistics = statistics(log);
     let [interval] = statistics.as_slice() else {
         panic!("one interval of one process: {statistics:?}");
     };
-    let domain = interval.domain.expect("lookups by destination");
-    assert!(domain.hits > 0, "{interval:?}");
+    let lookups = lookups(interval).expect("lookups");
+    assert!(lookups.hits > 0, "{interval:?}");
     let maxima = interval.maxima.expect("maxima");
     assert!(maxima.connections > 0, "{interval:?}");
 }
@@ -79,7 +86,12 @@ fn connections_with_tls_are_reused_through_tlsproxy() {
     for log in compare(with_tls) {
         assert!(log.reuses() > MESSAGES / 2, "{}", log.tail());
         assert!(log.mentions("/tlsproxy["), "{}", log.tail());
-        assert_statistics(&log);
+        // From 3.10 on smtp(8) saves such a destination under another label than it asks for, so only addresses hit.
+        if Stock::locate().is_at_least(3, 10) {
+            assert_statistics_of(&log, |interval| interval.address);
+        } else {
+            assert_statistics(&log);
+        }
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use scache_tests::fake_master::{Program, ours, stock};
 use scache_tests::instance::{Instance, Setup};
 use scache_tests::maillog::Session;
+use scache_tests::setups::{forever, over_tls, receiver, receiver_with_tls};
 
 use crate::mute::MuteServer;
-use crate::{forever, open_sessions, over_tls, receiver, receiver_with_tls};
+use crate::open_sessions;
 
 const MESSAGES: usize = 20;
 

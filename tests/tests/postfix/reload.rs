@@ -6,9 +6,10 @@ use std::time::Duration;
 use scache_tests::fake_master::{Program, ours, stock};
 use scache_tests::instance::{Instance, Process, Setup};
 use scache_tests::maillog::Maillog;
+use scache_tests::setups::{forever, receiver};
 
 use crate::goodbye::{assert_polite, stop};
-use crate::{forever, open_sessions, receiver, statistics};
+use crate::{open_sessions, statistics};
 
 const MESSAGES: usize = 2000;
 const RELOADS: usize = 5;

@@ -16,6 +16,7 @@ use std::time::Instant;
 use rustix::fs::XattrFlags;
 use scache_tests::fake_master::{built, ours, stock};
 use scache_tests::instance::{Instance, Setup};
+use scache_tests::stock::announces;
 use serde_json::Value;
 
 /// Runs `scachectl postfix` with these words on instances.
@@ -150,7 +151,11 @@ fn install_and_uninstall_leave_no_trace_but_reuse() {
         assert_eq!(report["serving"], "stock", "{report:#}");
         assert_eq!(report["program"], Value::Null, "{report:#}");
 
-        assert_eq!(instance.complete_log().complaints(), Vec::<&str>::new());
+        let log = instance.complete_log();
+        let mut complaints = log.complaints();
+        // Before 3.6 stock does not say what it is, so it is asked, and does not know the question.
+        complaints.retain(|line| announces() || !line.ends_with("\"inline\", ignored"));
+        assert_eq!(complaints, Vec::<&str>::new());
 
         let began = Instant::now();
         let text = said(&install(&instance, ours().path()));

@@ -81,7 +81,7 @@ fn what_does_not_fit_is_refused() {
             "daemon_directory",
         ),
         (
-            format!("{main_cf}connection_cache_announce = no\n"),
+            format!("{main_cf}mail_version = 3.7.0\nconnection_cache_announce = no\n"),
             services.clone(),
             "wait for the announcement",
         ),

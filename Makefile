@@ -1,6 +1,8 @@
 # make run     build scached and start it in the foreground
 # make test    every test, against the real Postfix (fetched below target/ if need be)
 # make test-unit  the tests that need neither root nor Debian nor a network, beyond 127.0.0.1
+# make test-matrix  the tests with a real Postfix on Debian 11, 12, 13 and unstable, in roots below target/, and a table; as
+#              root; SUITES="bullseye trixie" for some of them
 # make check   formatting, lints, documentation
 # make sim     the random tests with random seeds: SEEDS=10000 STEPS=20000 of the simulation, MODEL_SEEDS=10000 (each
 #              10,000 operations of the store), GARBAGE_SEEDS=100000; FIRST=… takes the seeds that it printed again
@@ -12,7 +14,7 @@
 
 CARGO ?= cargo
 
-.PHONY: build run test test-unit check sim demo bench faults
+.PHONY: build run test test-unit test-matrix check sim demo bench faults
 
 build:
 	$(CARGO) build --locked --release -p scachectl -p scache-client-c
@@ -52,6 +54,10 @@ UNIT = --locked --workspace --exclude scache-benches --no-default-features
 test-unit:
 	$(CARGO) build $(UNIT) --all-targets
 	$(CARGO) test $(UNIT)
+
+test-matrix:
+	$(build-scache)
+	tests/matrix/run $(SUITES)
 
 check:
 	$(CARGO) fmt --all --check

@@ -47,7 +47,7 @@ pub enum Request<'a> {
     /// else is said about them. Not in the stock protocol.
     Inline,
     /// From now on replies say more: how old a connection is that was found and how often it was taken
-    /// ([`History`](crate::reply::History)), and how long something that was saved will be kept. Only after
+    /// ([`History`]), and how long something that was saved will be kept. Only after
     /// [`Request::Inline`], and only to a server that offers it in the reply to that.
     Details,
     /// Keep the connection that comes with it under the name of an endpoint, and remember that a destination

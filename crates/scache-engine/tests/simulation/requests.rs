@@ -70,7 +70,7 @@ impl Requests {
             21 => Asked::Administer(self.about()),
             20 => match self.random.u8(0..30) {
                 0 => Asked::TakeOver,
-                1..12 => Asked::Details,
+                1..12 if inline => Asked::Details,
                 _ => Asked::Inline,
             },
             0..=6 => self.save(),

@@ -117,14 +117,20 @@ fn only_the_directories_of_a_default_path_are_made() {
         );
         assert!(!directory.path().join("rnu").exists());
     }
-    let runtime = directory.path().join("runtime");
-    let mut command = Command::new(built("scached"));
-    command.env_remove("SCACHE_SOCKET");
-    command.env("XDG_RUNTIME_DIR", &runtime);
-    let mut daemon = Daemon::spawn(command);
-    daemon.wait_for("listening on");
-    miss(&mut Client::new(runtime.join("scache.sock")), "e");
-    assert_eq!(daemon.terminate().0, Some(0));
+    for (number, is_named) in [false, true].into_iter().enumerate() {
+        let runtime = directory.path().join(format!("runtime-{number}"));
+        let socket = runtime.join("scache.sock");
+        let mut command = Command::new(built("scached"));
+        command.env_remove("SCACHE_SOCKET");
+        command.env("XDG_RUNTIME_DIR", &runtime);
+        if is_named {
+            command.args(["--socket", text(&socket)]);
+        }
+        let mut daemon = Daemon::spawn(command);
+        daemon.wait_for("listening on");
+        miss(&mut Client::new(socket), "e");
+        assert_eq!(daemon.terminate().0, Some(0));
+    }
 }
 
 #[test]

@@ -193,28 +193,28 @@ impl Options {
         }
     }
 
-    /// Where to listen, and what to do if a directory on the way there is missing: that of a path which somebody named may
-    /// be misspelt.
+    /// Where to listen, and what to do if a directory on the way there is missing: any but the default ones may be
+    /// misspelt.
     pub(super) fn place(&self) -> (PathBuf, Missing) {
-        match &self.socket {
-            Some(path) => (path.clone(), Missing::Report),
-            None => (Self::default_socket(), Missing::Create),
-        }
-    }
-
-    fn default_socket() -> PathBuf {
-        if let Some(directory) = std::env::var_os("XDG_RUNTIME_DIR").filter(|name| !name.is_empty())
-        {
-            return PathBuf::from(directory).join("scache.sock");
-        }
+        let user = rustix::process::geteuid().as_raw();
+        let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|name| !name.is_empty());
+        let runtime = runtime.map(PathBuf::from);
         let system = Path::new(SYSTEM_DIRECTORY);
-        let directory = if writable(system) {
-            system.to_owned()
-        } else {
-            let user = rustix::process::geteuid().as_raw();
-            std::env::temp_dir().join(format!("scache-{user}"))
+        let temporary = std::env::temp_dir().join(format!("scache-{user}"));
+        let Some(path) = &self.socket else {
+            let fallback = if writable(system) { system } else { &temporary };
+            let directory = runtime.as_deref().unwrap_or(fallback);
+            return (directory.join("scache.sock"), Missing::Create);
         };
-        directory.join("scache.sock")
+        let is_default = path.parent().is_some_and(|parent| {
+            runtime.as_deref() == Some(parent) || [system, &temporary].contains(&parent)
+        });
+        let missing = if is_default {
+            Missing::Create
+        } else {
+            Missing::Report
+        };
+        (path.clone(), missing)
     }
 
     /// The mode of the socket.

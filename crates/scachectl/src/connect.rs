@@ -235,9 +235,12 @@ impl Connection {
         let Self::Pooled(connection) = self else {
             return 0;
         };
-        connection
-            .reused()
-            .map_or(0, |properties| uses(properties.connection()))
+        let Some(properties) = connection.reused() else {
+            return 0;
+        };
+        let taken = connection.history().map(|history| history.taken.into());
+        // Once at least, whoever saved it.
+        uses(properties.connection()).or(taken).unwrap_or(1).max(1)
     }
 }
 
@@ -259,12 +262,11 @@ fn became(released: Released, wanted: Duration) -> String {
     }
 }
 
-/// What a property says of how often its connection was used: once at least, whoever saved it.
-fn uses(property: &[u8]) -> u64 {
+/// What a property says of how often its connection was used. Programs that save none have the cache count.
+fn uses(property: &[u8]) -> Option<u64> {
     let text = String::from_utf8_lossy(property);
     text.lines()
         .find_map(|line| line.strip_prefix(REUSE_COUNT)?.parse().ok())
-        .map_or(1, |uses: u64| uses.max(1))
 }
 
 /// What went wrong with a descriptor that is there.
@@ -280,14 +282,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cached_connection_was_used_at_least_once() {
+    fn a_property_says_how_often_its_connection_was_used() {
         for (property, count) in [
-            (&b""[..], 1),
-            (b"reuse_count=0\n", 1),
-            (b"reuse_count=7\n", 7),
-            (b"tls_level=0\nreuse_count=24\n", 24),
-            (b"reuse_count=many\n", 1),
-            (b"\xff\xfe", 1),
+            (&b""[..], None),
+            (b"reuse_count=0\n", Some(0)),
+            (b"reuse_count=7\n", Some(7)),
+            (b"tls_level=0\nreuse_count=24\n", Some(24)),
+            (b"reuse_count=many\n", None),
+            (b"\xff\xfe", None),
         ] {
             assert_eq!(uses(property), count, "{}", property.escape_ascii());
         }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -187,6 +188,33 @@ fn names_keep_connections_apart_or_bring_them_together() {
     assert_eq!(uses(&names), "0");
     assert_eq!(uses(&["--destination", "d", "--endpoint", "other"]), "1");
     assert_eq!(uses(&["--destination", "other", "--endpoint", "e"]), "2");
+}
+
+#[test]
+fn uses_by_programs_that_count_nothing_are_counted_by_the_cache() {
+    for kind in KINDS {
+        let server = Cache::start(kind);
+        let target = echo_server();
+        let name = format!("tcp\n[{}]:{}", target.ip(), target.port());
+        let mut client = Client::new(server.path());
+        let mut connection = OwnedFd::from(TcpStream::connect(target).expect("connected"));
+        for _ in 0..3 {
+            let ttl = Duration::from_secs(1);
+            client
+                .save_endpoint(ttl, name.as_bytes(), b"", &connection)
+                .expect("saved");
+            let found = client.find_endpoint(name.as_bytes()).expect("asked");
+            connection = found.expect("it is there").into();
+        }
+        client
+            .save_endpoint(DEADLINE, name.as_bytes(), b"", &connection)
+            .expect("saved");
+        drop(connection);
+        // Three times, and now once more.
+        let uses = if kind == Kind::Stock { "1" } else { "4" };
+        let said = says(&server.path(), &[], &target.to_string(), USES);
+        assert_eq!(said, uses, "{kind:?}");
+    }
 }
 
 #[test]

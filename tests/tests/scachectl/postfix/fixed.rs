@@ -1,40 +1,32 @@
 //! A master.cf that nobody can replace: mounted by itself, as containers do, or immutable. It is noticed before the first
 //! step; and an edit that fails all the same is undone.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Output;
 
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
 use scache_tests::fake_master::{built, ours, stock};
 use scache_tests::instance::{Instance, Setup};
 
 use super::failing::{complaint, deceiver};
 use super::{delivers_by, executable, install, master_cf, said, status, tree, uninstall};
 
-/// A file with an attribute of chattr(1), which is taken away again at the end.
-struct Attribute(PathBuf, char);
+/// A file with an attribute, as chattr(1) gives it, which is taken away again at the end.
+struct Attribute(File, IFlags);
 
 impl Attribute {
-    fn set(path: PathBuf, attribute: char) -> Self {
-        let attribute = Self(path, attribute);
-        let set = attribute.change('+');
-        assert!(set, "chattr: TMPDIR is to be on ext4, btrfs or xfs");
-        attribute
-    }
-
-    fn change(&self, sign: char) -> bool {
-        let mut chattr = Command::new("chattr");
-        let status = chattr
-            .arg(format!("{sign}{}", self.1))
-            .arg(&self.0)
-            .status();
-        status.is_ok_and(|status| status.success())
+    fn set(path: &Path, attribute: IFlags) -> Self {
+        let file = File::open(path).expect("a file");
+        let before = ioctl_getflags(&file).expect("TMPDIR is to be on ext4, btrfs, xfs or a tmpfs");
+        ioctl_setflags(&file, before | attribute).expect("only root may");
+        Self(file, before)
     }
 }
 
 impl Drop for Attribute {
     fn drop(&mut self) {
-        self.change('-');
+        let _ = ioctl_setflags(&self.0, self.1);
     }
 }
 
@@ -94,11 +86,11 @@ fn an_immutable_master_cf_is_noticed_before_the_first_step() {
     delivers_by("scache", &instance);
     let (before, process) = (tree(&instance), instance.scache());
     for (path, attribute) in [
-        (master_cf(&instance), 'i'),
-        (master_cf(&instance), 'a'),
-        (instance.configuration(), 'i'),
+        (master_cf(&instance), IFlags::IMMUTABLE),
+        (master_cf(&instance), IFlags::APPEND),
+        (instance.configuration(), IFlags::IMMUTABLE),
     ] {
-        let fixed = Attribute::set(path, attribute);
+        let fixed = Attribute::set(&path, attribute);
         let output = install(&instance, ours().path());
         let text = complaint(&output, 78);
         assert!(text.contains("chattr"), "{text}");
@@ -110,7 +102,7 @@ fn an_immutable_master_cf_is_noticed_before_the_first_step() {
 
     said(&install(&instance, ours().path()));
     let installed = tree(&instance);
-    let fixed = Attribute::set(master_cf(&instance), 'i');
+    let fixed = Attribute::set(&master_cf(&instance), IFlags::IMMUTABLE);
     let text = complaint(&uninstall(&instance), 78);
     assert!(text.contains("chattr"), "{text}");
     drop(fixed);

@@ -222,8 +222,8 @@ fn of_scached() -> Vec<Socket> {
         .collect()
 }
 
-/// Where Postfix's scache listens, if Postfix is installed: master.cf decides in which of two directories. They belong to
-/// Postfix's user.
+/// The sockets at which Postfix's scache may listen, if Postfix is installed: master.cf decides in which of two directories.
+/// They belong to Postfix's user.
 fn of_postfix() -> Vec<Socket> {
     let output = Command::new("postconf")
         .args(["-xh", "queue_directory", "connection_cache_service_name"])

@@ -1,4 +1,4 @@
-//! What log lines begin with: the same with stock and with ours.
+//! The name that log lines begin with is the same with stock and with ours.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;

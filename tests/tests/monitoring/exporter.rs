@@ -19,7 +19,7 @@ fn it_ends_on_a_signal() {
     }
 }
 
-/// As other exporters and their users have it.
+/// Other exporters take such values, too.
 #[test]
 fn a_name_or_only_a_port_says_where_to_listen() {
     let cache = Cache::away();

@@ -7,7 +7,7 @@ use scache_tests::tools::{apparmor_parser, apparmor_root};
 
 use crate::repository::{self, read};
 
-/// What the parser says about a profile.
+/// Runs the parser on a profile.
 fn parsed(profile: &str) -> Output {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("profile");

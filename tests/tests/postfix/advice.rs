@@ -1,5 +1,5 @@
-//! What `scachectl postfix status` says about the parameters that decide whether connections are kept, and what a whole
-//! Postfix does with them.
+//! `scachectl postfix status` says about the parameters that decide whether connections are kept what a whole Postfix does
+//! with them.
 
 use scache_tests::fake_master::{built, ours, stock};
 use scache_tests::instance::{Instance, Setup};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const MESSAGES: usize = 20;
 
-/// What is said about the service that delivers, as JSON and as text.
+/// Returns the report about the service that delivers, as JSON and as text.
 fn said(instance: &Instance) -> (Value, String) {
     let run = |words: &[&str]| {
         let mut command = instance.administration(&built("scachectl"));
@@ -30,7 +30,7 @@ fn reuses(instance: &Instance) -> bool {
     instance.complete_log().reuses() > 0
 }
 
-/// Who installs learns it, too.
+/// The advice does not wait for somebody to ask for the status.
 #[test]
 fn install_says_what_stands_in_the_way() {
     let sender = Setup::new(stock()).parameter("smtp_tls_security_level", "may");

@@ -16,7 +16,7 @@ const RELOADS: usize = 5;
 struct Container(Child);
 
 impl Container {
-    /// As `postfix start-fg` does it there.
+    /// Starts master(8) in the mode in which `postfix start-fg` starts it in a container.
     fn start(instance: &Instance) -> Self {
         let master = instance.daemons().join("master");
         let mut command = instance.guarded(Path::new("unshare"));

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-/// Where the names are.
+/// The file with the names of ports.
 const FILE: &str = "/etc/services";
 
 /// Returns the TCP port that has this name or alias.

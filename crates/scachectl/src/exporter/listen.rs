@@ -1,4 +1,4 @@
-//! Where to listen, as it is written.
+//! The value of `--listen`: an address, a name or a port.
 
 use std::fmt;
 use std::io;
@@ -14,10 +14,10 @@ pub(super) enum Listen {
 }
 
 impl Listen {
-    /// Listens there.
+    /// Binds and listens.
     ///
     /// # Errors
-    /// What the system says about the name, or about the last address that was tried.
+    /// The error of resolving the name, or of the last address that was tried.
     pub(super) fn bind(&self) -> io::Result<TcpListener> {
         match self {
             Self::Address(address) => TcpListener::bind(address),
@@ -27,7 +27,7 @@ impl Listen {
             Self::Name { host, port } => {
                 let mut addresses: Vec<SocketAddr> =
                     (host.as_str(), *port).to_socket_addrs()?.collect();
-                // Of `localhost` the one that is the default.
+                // IPv4 first: `localhost` is then the address that is the default.
                 addresses.sort_by_key(SocketAddr::is_ipv6);
                 TcpListener::bind(addresses.as_slice())
             }

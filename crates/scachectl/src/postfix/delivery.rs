@@ -1,5 +1,5 @@
-//! What decides whether connections are kept at all: parameters of the delivery agents, smtp(8) and lmtp(8), and the
-//! limit of the cache. docs/POSTFIX.md explains them.
+//! Parameters of the delivery agents, smtp(8) and lmtp(8), and of the cache that decide whether connections are kept.
+//! docs/POSTFIX.md explains them.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -35,11 +35,11 @@ pub(super) struct Delivery {
     tls_connection_reuse: Option<bool>,
     /// Whether it may use TLS with some destination.
     tls: bool,
-    /// What comes of the time limit and the limit of the cache, in seconds; 0 if no connection is kept.
+    /// The smaller one of the time limit and the limit of the cache, in seconds; 0 if no connection is kept.
     kept_seconds: u64,
-    /// What all that means.
+    /// The meaning of all that, in a sentence.
     meaning: String,
-    /// What stands in the way of reuse, and what to set.
+    /// Obstacles to reuse, each with the parameter to set.
     advice: Vec<String>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct Deliveries {
     services: Vec<Delivery>,
 }
 
-/// What the cache's own service is set to.
+/// Parameters of the cache's own service.
 struct Cache {
     ttl_limit: String,
     max_idle: String,
@@ -62,7 +62,7 @@ impl Deliveries {
     /// Asks postconf about all services that deliver. `cache` is the cache's own service.
     ///
     /// # Errors
-    /// postconf says nothing.
+    /// If postconf fails.
     pub(super) fn of(instance: &Instance, cache: &Entry) -> Result<Self, Failure> {
         let names = [TTL_LIMIT, MAX_IDLE].map(str::to_owned);
         let values = Values::of(instance, cache, &names)?;
@@ -98,13 +98,13 @@ impl Deliveries {
         })
     }
 
-    /// What stands in the way of reuse and what to set, once each.
+    /// Returns the advice of all services without repetition.
     pub(super) fn advice(&self) -> BTreeSet<String> {
         let advice = self.services.iter().flat_map(|service| &service.advice);
         advice.map(|advice| printable(advice)).collect()
     }
 
-    /// The lines for a terminal: services for which all is the same are told of together.
+    /// Returns the lines for a terminal. Services with equal settings share theirs.
     pub(super) fn text(&self) -> String {
         let mut text = String::new();
         let mut told: Vec<&Delivery> = Vec::new();
@@ -276,7 +276,7 @@ impl Delivery {
     }
 }
 
-/// What decides for how long connections are kept, and which. Each begins with the name of the program.
+/// Parameters that decide which connections are kept, and for how long. Each begins with the name of the program.
 const KEEPING: [&str; 4] = [
     "connection_cache_on_demand",
     "connection_cache_destinations",
@@ -284,7 +284,7 @@ const KEEPING: [&str; 4] = [
     "tls_connection_reuse",
 ];
 
-/// Any of these makes a delivery agent use TLS, be it for some destinations only.
+/// Parameters each of which can make a delivery agent use TLS, be it for some destinations only.
 const TLS: [&str; 6] = [
     "tls_security_level",
     "use_tls",

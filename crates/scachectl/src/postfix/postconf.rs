@@ -32,7 +32,7 @@ impl Postconf {
             })
     }
 
-    /// What it says about the configuration in a directory. Values have any bytes.
+    /// Runs postconf for the configuration in a directory and returns its output. Values have any bytes.
     pub(super) fn run(
         &self,
         directory: &Path,

@@ -222,7 +222,7 @@ fn copy(from: &Path, to: &Path, user: u32, group: u32) -> io::Result<()> {
     copy.sync_all()
 }
 
-/// What SELinux knows a program by. Its policies name the programs of Postfix, and not ours.
+/// Returns the SELinux label of a file, if it has one. Policies name the programs of Postfix, and not ours.
 fn label(program: &Path) -> Option<Vec<u8>> {
     // The kernel's limit for a label is a page.
     let mut label = vec![0; 4096];

@@ -60,7 +60,7 @@ pub(super) fn running(file: &Path) -> Option<u32> {
     processes().find(|number| identity(Path::new(&format!("/proc/{number}/exe"))) == Some(file))
 }
 
-/// The configuration directories of all master(8) processes. `None` is the default one of their Postfix.
+/// Returns the configuration directories of all master(8) processes. `None` is the default one of their Postfix.
 ///
 /// Commands run what such a directory names, as root. So only processes of root count, and not those of containers: others
 /// choose their names and environments as they like.
@@ -91,7 +91,7 @@ fn is_roots(status: &str) -> bool {
     numbers.is_some_and(|numbers| numbers.split_whitespace().all(|number| number == "0"))
 }
 
-/// The configuration directory that a process was told: by its option, else by its environment.
+/// Returns the configuration directory that a process was given: by its option, else by its environment.
 fn directory(line: &[u8], environment: &[u8]) -> Option<PathBuf> {
     let words = line.split(|byte| *byte == 0);
     let option = words.skip_while(|word| *word != b"-c").nth(1);
@@ -106,7 +106,7 @@ fn processes() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-/// What the kernel knows a file by.
+/// Device and inode of a file, which identify it under any name.
 pub(super) fn identity(file: &Path) -> Option<(u64, u64)> {
     let metadata = fs::metadata(file).ok()?;
     Some((metadata.dev(), metadata.ino()))

@@ -312,7 +312,7 @@ fn early_log() -> Log {
     Log::new(tag(name.as_bytes()), target).with_stderr(read_by_somebody())
 }
 
-/// What log lines begin with.
+/// The name that log lines begin with.
 fn tag(name: &[u8]) -> Vec<u8> {
     [name, b"/", PROCESS_NAME.as_bytes()].concat()
 }

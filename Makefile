@@ -43,17 +43,20 @@ endef
 run:
 	$(CARGO) run --locked --release --bin scached
 
-# The tests of whole programs look for them beside themselves, so all of it is built first.
+# The tests of whole programs look for them beside themselves, so all of it is built first. A program keeps ignoring the
+# signals that nohup(1) and a shell's `&` make it ignore, and tests send it these.
+AS_USUAL = env --default-signal=HUP,INT,QUIT,TERM
+
 test:
 	$(CARGO) build --locked --workspace --all-features --all-targets
-	$(CARGO) test --locked --workspace --all-features
+	$(AS_USUAL) $(CARGO) test --locked --workspace --all-features
 
 # Whole programs too, but for what needs root or a package of Debian: the feature `system` of scache-tests.
 UNIT = --locked --workspace --exclude scache-benches --no-default-features
 
 test-unit:
 	$(CARGO) build $(UNIT) --all-targets
-	$(CARGO) test $(UNIT)
+	$(AS_USUAL) $(CARGO) test $(UNIT)
 
 test-matrix:
 	$(build-scache)

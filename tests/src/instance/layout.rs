@@ -155,6 +155,10 @@ fn programs(daemon: &Path, stock: &Stock, scache: &Program) {
         .flatten()
     {
         let name = entry.file_name();
+        if name == "scache-rs" {
+            // Installed beside stock's: no part of the package.
+            continue;
+        }
         let program = if name == "scache" {
             scache.path().to_owned()
         } else {

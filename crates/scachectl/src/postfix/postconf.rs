@@ -45,6 +45,10 @@ impl Postconf {
 
     /// The configuration directory that it takes by itself.
     pub(super) fn default_directory(&self) -> Result<PathBuf, Failure> {
+        // The environment's is the one. postconf of Postfix 3.10 forgets it while main.cf is not a second old.
+        if let Some(directory) = std::env::var_os("MAIL_CONFIG").filter(|value| !value.is_empty()) {
+            return Ok(directory.into());
+        }
         let mut command = Command::new(&self.0);
         command.args(["-xh", "config_directory"]);
         self.said(&mut command, Status::NoInput)

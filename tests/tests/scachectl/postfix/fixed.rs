@@ -10,7 +10,7 @@ use scache_tests::fake_master::{built, ours, stock};
 use scache_tests::instance::{Instance, Setup};
 
 use super::failing::{complaint, deceiver};
-use super::{delivers_by, executable, install, master_cf, said, status, tree, uninstall};
+use super::{delivers_by, executable, install, master_cf, said, silence, status, tree, uninstall};
 
 /// A file with an attribute, as chattr(1) gives it, which is taken away again at the end.
 struct Attribute(File, IFlags);
@@ -72,7 +72,7 @@ fn a_mounted_master_cf_is_noticed_before_the_first_step() {
 fn a_mounted_master_cf_that_needs_no_change_does_not_stop_an_upgrade() {
     let instance = Instance::start(&Setup::new(stock()));
     let text = fs::read_to_string(master_cf(&instance)).expect("master.cf");
-    let by_hand = text.replace(" 1 scache\n", " 1 scache-rs\n");
+    let by_hand = text.replace(" 1 scache\n", &format!(" 1 scache-rs{}\n", silence()));
     fs::write(master_cf(&instance), by_hand).expect("an edit");
     let program = ours().path().display().to_string();
     let words = ["install", "--wait", "120", "--program", &program];

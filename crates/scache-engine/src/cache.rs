@@ -273,6 +273,8 @@ impl<D> Cache<D> {
             self.settle(pass);
             return Answer::Saved(Duration::ZERO);
         };
+        let was_taken = self.lives.of(kept.life).is_some_and(|life| life.taken > 0);
+        self.stats.connections_new += u64::from(!was_taken && history.is_none());
         self.journal
             .record(pass.now, Happening::Saved, endpoint.as_bytes(), b"");
         let id = self

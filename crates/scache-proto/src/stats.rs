@@ -120,6 +120,7 @@ stats! {
     Gauge name_byte_limit "Bytes of all names and properties at most."
 
     Counter connections_saved "Connections saved."
+    Counter connections_new "Connections saved for the first time, as far as is known: neither taken before nor handed over by another process."
     Counter saves_ttl_cut "Connections saved with a longer time to live than is granted: it was cut to the limit."
     Counter connections_put_back "Connections taken whose client went before it had them: cached again."
     Counter bindings_saved "Bindings saved that were not there."

@@ -320,6 +320,10 @@ impl Oracle {
                     let evicted = self.cache.save(entry);
                     self.releases.choose(evicted);
                     self.book.count("connections_saved", 1);
+                    let life = self.book.life(self.now, socket as u64 + 1);
+                    let was_taken = life.is_some_and(|(_, taken)| taken > 0);
+                    let is_new = !was_taken && history.is_none();
+                    self.book.count("connections_new", is_new.into());
                     let what = Happening::Saved;
                     self.book.happens(self.now, what, endpoint, b"");
                 } else {

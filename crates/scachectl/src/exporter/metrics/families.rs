@@ -146,9 +146,15 @@ pub(super) const FAMILIES: &[Family] = &[
     one("bindings_limit", "binding_limit"),
     one("destinations", "destinations"),
     one("endpoints", "endpoints"),
+    one("ttl_limit", "ttl_limit_seconds").measured_in(Base::Seconds),
+    one("reuse_limit", "reuse_limit"),
+    one("lifetime_limit", "lifetime_limit_seconds").measured_in(Base::Seconds),
+    one("max_idle", "max_idle_seconds").measured_in(Base::Seconds),
     one("names", "name_bytes").measured_in(Base::Bytes),
     one("names_limit", "name_byte_limit").measured_in(Base::Bytes),
     one("connections_saved", "connections_saved"),
+    one("connections_new", "connections_new"),
+    one("saves_ttl_cut", "saves_ttl_cut"),
     one("connections_put_back", "connections_put_back"),
     several(
         "saves_refused",
@@ -162,7 +168,7 @@ pub(super) const FAMILIES: &[Family] = &[
     ),
     several(
         "connections_released",
-        "Connections that were let go of without being taken. Evicted: they made room; dropped: their peers had closed, reset them or spoken.",
+        "Connections that left the cache without being taken. Evicted: they made room; dropped: their peers had closed, reset them or spoken; drained, retired: not kept when they were saved.",
         &["reason"],
         &[
             (&["expired"], "connections_expired"),
@@ -175,6 +181,7 @@ pub(super) const FAMILIES: &[Family] = &[
             (&["dropped_spoke"], "dropped_spoke"),
             (&["purged"], "connections_purged"),
             (&["drained"], "connections_drained"),
+            (&["retired"], "connections_retired"),
             (&["cleared"], "connections_cleared"),
         ],
     ),

@@ -15,19 +15,6 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
-/// A number with its thousands apart: `200 000`.
-pub(crate) fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(' ');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// A part of a whole in per cent; `-` of nothing.
 pub(crate) fn per_cent(part: u64, whole: u64) -> String {
     if whole == 0 {
@@ -69,18 +56,6 @@ mod tests {
             (352_800_000, "4d02h"),
         ] {
             assert_eq!(time(Duration::from_millis(milliseconds)), wanted);
-        }
-    }
-
-    #[test]
-    fn thousands_are_set_apart() {
-        for (value, wanted) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1 000"),
-            (1_234_567, "1 234 567"),
-        ] {
-            assert_eq!(number(value), wanted);
         }
     }
 

@@ -7,7 +7,6 @@ use scache_client::{Client, Error};
 
 use crate::cache::{self, Cache};
 use crate::failure::{Failure, Status};
-use crate::figures::number;
 use crate::labels::Typed;
 use crate::output::{Output, finish};
 use crate::socket::Socket;
@@ -73,8 +72,7 @@ impl Arguments {
 pub(crate) fn told(purged: &Purged) -> String {
     format!(
         "purged: {} connections, {} bindings",
-        number(purged.connections),
-        number(purged.bindings)
+        purged.connections, purged.bindings
     )
 }
 

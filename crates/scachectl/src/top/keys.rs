@@ -29,6 +29,16 @@ pub(super) const HELP: &[(&str, &str)] = &[
     ("space", "pause, go on"),
     ("+ -", "ask more often, less often"),
     ("?", "this; any key ends it"),
+    ("", ""),
+    (
+        "reuse",
+        "connections taken, of those and the ones first saved",
+    ),
+    ("hit rate", "lookups that found one; smtp(8) looks twice"),
+    (
+        "ttl limit cut",
+        "raise connection_cache_ttl_limit, or --ttl-limit",
+    ),
 ];
 
 /// Presses a key.

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 use scache_client::administration::{DestinationEntry, EventEntry, Stats};
 
 use super::feed::{Look, News};
-use crate::figures::number;
 use crate::labels::shown;
 use crate::purge;
-use crate::stats::Lookups;
+use crate::stats::Share;
 
 /// Looks that are remembered for the graph.
 const HISTORY: usize = 600;
@@ -78,6 +77,8 @@ pub(super) struct Rates {
     pub(super) losses: f64,
     /// Of the lookups, in per cent.
     pub(super) hit_rate: Option<f64>,
+    /// Connections taken, in those and the ones saved for the first time, in per cent.
+    pub(super) reuse: Option<f64>,
 }
 
 /// What the destinations are sorted by.
@@ -253,7 +254,7 @@ impl Model {
     /// How many there are, and how many of them are shown.
     pub(super) fn counts(&self) -> String {
         match self.filter.is_empty() {
-            true => number(self.all.len() as u64),
+            true => self.all.len().to_string(),
             false => format!(
                 "{} of {} with \"{}\"",
                 self.shown.len(),
@@ -266,14 +267,15 @@ impl Model {
 
 impl Rates {
     fn between(before: &Stats, now: &Stats, elapsed: Duration) -> Self {
-        let lookups = Lookups::of(now).since(Lookups::of(before));
+        let lookups = Share::lookups(now).since(Share::lookups(before));
+        let reuse = Share::reuse(now).since(Share::reuse(before));
         let more = |count: fn(&Stats) -> u64| {
             // Less than before: another process, which began anew.
             per_second(count(now).saturating_sub(count(before)), elapsed)
         };
         Self {
             requests: more(|stats| stats.requests),
-            lookups: per_second(lookups.all, elapsed),
+            lookups: per_second(lookups.whole, elapsed),
             saves: more(|stats| stats.connections_saved),
             losses: more(|stats| {
                 [
@@ -289,7 +291,8 @@ impl Rates {
                 .into_iter()
                 .fold(0, u64::saturating_add)
             }),
-            hit_rate: (lookups.all > 0).then(|| 100.0 * lookups.hits as f64 / lookups.all as f64),
+            hit_rate: lookups.per_cent(),
+            reuse: reuse.per_cent(),
         }
     }
 }

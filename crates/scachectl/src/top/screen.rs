@@ -15,13 +15,13 @@ use ratatui::widgets::{
 use super::keys::HELP;
 use super::model::{Destination, Event, Mode, Model, Sort};
 use super::{SMALLEST, too_small};
-use crate::figures::{number, per_cent, time};
+use crate::figures::time;
 use crate::labels::{printable, shown};
-use crate::stats::{Lookups, quantile, rate};
+use crate::stats::{Share, quantile};
 use crate::watch::{clock, name};
 
 /// Height of the graph and the numbers beside it, with their borders.
-const GRAPH: u16 = 10;
+const GRAPH: u16 = 11;
 
 /// Draws all of it, or what is missing of the room for it.
 pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model) {
@@ -119,27 +119,45 @@ fn draw_numbers(frame: &mut Frame<'_>, area: Rect, model: &Model) {
     let block = pane(" now ");
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let Lookups { hits, all } = Lookups::of(stats);
-    let now = match rates.hit_rate {
-        Some(rate) => format!("{rate:.1} %"),
-        None => "-".to_owned(),
-    };
+    let now = |share: Option<f64>| share.map_or("-".to_owned(), |share| format!("{share:.1} %"));
     let service = &stats.service_microseconds;
+    let ttl = format!(
+        "ttl limit {}s, cut {} saves",
+        stats.ttl_limit_seconds, stats.saves_ttl_cut
+    );
     let lines = [
-        format!("hit rate  {now} (in all {})", per_cent(hits, all)),
+        format!(
+            "reuse     {} (in all {})",
+            now(rates.reuse),
+            Share::reuse(stats)
+        )
+        .into(),
+        format!(
+            "hit rate  {} (in all {})",
+            now(rates.hit_rate),
+            Share::lookups(stats)
+        )
+        .into(),
         format!(
             "lookups   {:.1}/s   saves {:.1}/s",
             rates.lookups, rates.saves
-        ),
+        )
+        .into(),
         format!(
             "requests  {:.1}/s   lost {:.1}/s",
             rates.requests, rates.losses
-        ),
+        )
+        .into(),
         format!(
-            "service   half {}, 99 % {} µs",
+            "service   p50 {}, p99 {} µs",
             quantile(service, 0.5),
             quantile(service, 0.99)
-        ),
+        )
+        .into(),
+        match stats.saves_ttl_cut {
+            0 => Line::from(ttl),
+            _ => Line::from(ttl).fg(Color::Yellow),
+        },
     ];
     let [text, cached, clients, descriptors, _] = Layout::vertical([
         Constraint::Length(lines.len() as u16),
@@ -149,7 +167,7 @@ fn draw_numbers(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         Constraint::Fill(1),
     ])
     .areas(inner);
-    frame.render_widget(Paragraph::new(lines.map(Line::from).to_vec()), text);
+    frame.render_widget(Paragraph::new(lines.to_vec()), text);
     for (area, name, value, limit) in [
         (cached, "cached", stats.connections, stats.connection_limit),
         (clients, "clients", stats.clients, stats.client_limit),
@@ -176,10 +194,10 @@ fn draw_gauge(frame: &mut Frame<'_>, area: Rect, name: &str, value: u64, limit: 
     };
     let of = match limit {
         0 => "no limit".to_owned(),
-        limit => number(limit),
+        limit => limit.to_string(),
     };
     let gauge = LineGauge::default()
-        .label(format!("{name:<9} {} of {of}", number(value)))
+        .label(format!("{name:<9} {} of {of}", value))
         .filled_symbol(symbols::line::THICK_HORIZONTAL)
         .filled_style(Style::new().fg(colour))
         .ratio(share);
@@ -224,7 +242,7 @@ fn row(destination: &Destination) -> Row<'_> {
         format!("{:.1}", destination.rate),
         entry.hits.to_string(),
         entry.misses.to_string(),
-        rate(entry.hits, entry.misses),
+        Share::of(entry.hits, entry.misses).to_string(),
         entry.cached.to_string(),
     ];
     let numbers = numbers.map(|text| Cell::new(Line::from(text).right_aligned()));

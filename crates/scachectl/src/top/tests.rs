@@ -145,6 +145,37 @@ fn only_a_yes_purges() {
 }
 
 #[test]
+fn reuse_and_a_ttl_that_was_cut_are_shown() {
+    let mut looks = Looks::new();
+    let stats = |takes, new| Stats {
+        destination_misses: takes + new,
+        endpoint_hits: takes,
+        endpoint_misses: new,
+        connections_new: new,
+        ttl_limit_seconds: 2,
+        saves_ttl_cut: 1_234_567,
+        ..Stats::default()
+    };
+    looks.look_at(&[], stats(0, 100), Happened::default());
+    looks.look_at(&[], stats(195, 105), Happened::default());
+    assert_eq!(looks.model.rates.reuse, Some(97.5));
+    for part in [
+        "reuse     97.5 % (in all 65.0 %)",
+        "hit rate  48.8 % (in all",
+        "ttl limit 2s, cut 1234567 saves",
+    ] {
+        let screen = looks.screen(80, 24);
+        assert!(screen.contains(part), "{part}: {screen}");
+    }
+    looks.press(KeyCode::Char('?'));
+    let screen = looks.screen(72, 20);
+    assert!(
+        screen.contains("connection_cache_ttl_limit, or --ttl-limit"),
+        "{screen}"
+    );
+}
+
+#[test]
 fn a_filter_is_a_text_or_a_beginning() {
     let mut looks = Looks::new();
     looks.look(&[("smtp\nq.example", 1, 0), ("relay\nsmtp.example", 2, 0)]);

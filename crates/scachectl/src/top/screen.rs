@@ -287,11 +287,12 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, model: &Model) {
             "filter: {}_   Enter to keep it, Esc for everything",
             model.filter
         )),
-        (Mode::Confirming(destination), _) => Line::from(format!(
-            "purge {} and the connections that serve it? y/n",
-            shown(destination)
-        ))
-        .bold(),
+        (Mode::Confirming(destination), _) => {
+            let [before, after] = ["purge ", " and the connections that serve it? y/n"];
+            let room = usize::from(area.width).saturating_sub(before.len() + after.len());
+            let label = shortened(&shown(destination), room);
+            Line::from(format!("{before}{label}{after}")).bold()
+        }
         (_, Some(reason)) => Line::from(reason.as_str()).fg(Color::Red),
         _ if !model.message.is_empty() => Line::from(model.message.as_str()).bold(),
         _ => Line::from(format!(
@@ -300,6 +301,21 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         )),
     };
     frame.render_widget(line, area);
+}
+
+/// Returns the text, or so much of its beginning that it fits into so many columns with a mark behind it.
+fn shortened(text: &str, columns: usize) -> String {
+    if Span::raw(text).width() <= columns {
+        return text.to_owned();
+    }
+    let mut left = columns.saturating_sub(1);
+    let fitting = text.chars().take_while(|character| {
+        let width = Span::raw(character.to_string()).width();
+        let fits = width <= left;
+        left = left.saturating_sub(width);
+        fits
+    });
+    fitting.chain(['…']).collect()
 }
 
 fn draw_help(frame: &mut Frame<'_>, area: Rect) {

@@ -145,6 +145,26 @@ fn only_a_yes_purges() {
 }
 
 #[test]
+fn the_question_of_a_purge_is_seen_whole_whatever_the_label() {
+    let long = format!("smtp\n[{}.example]:25\n", "mail.".repeat(40));
+    let wide = "接続".repeat(100);
+    for (label, columns, wanted) in [
+        ("a", 80, "purge a and the connections that serve it? y/n"),
+        (&long, 80, "… and the connections that serve it? y/n"),
+        (&wide, 72, "… and the connections that serve it? y/n"),
+    ] {
+        let mut looks = Looks::new();
+        looks.look(&[(label, 1, 0)]);
+        looks.press(KeyCode::Down);
+        looks.press(KeyCode::Char('p'));
+        assert!(matches!(looks.model.mode, Mode::Confirming(_)));
+        let screen = looks.screen(columns, 24);
+        assert!(screen.contains(wanted), "{screen}");
+        assert!(!screen.contains("… …"), "{screen}");
+    }
+}
+
+#[test]
 fn reuse_and_a_ttl_that_was_cut_are_shown() {
     let mut looks = Looks::new();
     let stats = |takes, new| Stats {

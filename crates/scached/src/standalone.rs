@@ -4,6 +4,7 @@
 //! descriptor store. Without it, the next daemon takes over.
 
 mod descriptor_store;
+mod file;
 mod guard;
 mod lock;
 mod options;
@@ -43,7 +44,10 @@ use takeover::TakeoverError;
 
 /// Runs the program `scached`. Errors are said on standard error.
 pub fn main() -> ExitCode {
-    match Options::from_command_line().and_then(|options| run(&options)) {
+    let outcome = Options::from_command_line()
+        .map_err(|error| error.to_string())
+        .and_then(|options| run(&options));
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("scached: {error}");

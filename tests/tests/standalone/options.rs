@@ -56,7 +56,8 @@ fn a_value_that_makes_no_sense_is_named_with_its_option() {
 #[test]
 fn what_makes_no_sense_in_a_file_is_named_with_its_line() {
     for (line, named) in [
-        ("ttl_limit = \"5s\"", "ttl_limit"),
+        ("ttl_limit = \"5s\"", "did you mean `ttl-limit`?"),
+        ("mode = 0660", "in quotes"),
         ("takeover = true", "takeover"),
         ("ttl-limit = \"5x\"", "5x"),
         ("connection-limit = 0", "\"0\" is not a number"),
@@ -71,6 +72,20 @@ fn what_makes_no_sense_in_a_file_is_named_with_its_line() {
         for part in [text(&path), "line 3", named] {
             assert!(message.contains(part), "{line}: {message}");
         }
+    }
+}
+
+#[test]
+fn an_option_below_the_goodbyes_is_refused_instead_of_swallowed() {
+    let (_directory, path) = file("[goodbyes]\n\"smtp\" = \"QUIT\"\nttl-limit = \"5m\"\n");
+    let message = refused(&["--config", text(&path)]);
+    for part in [
+        text(&path),
+        "line 3",
+        "`ttl-limit` is an option",
+        "move it above",
+    ] {
+        assert!(message.contains(part), "{message}");
     }
 }
 

@@ -9,6 +9,7 @@ use scache_engine::{DescriptorBudget, Goodbyes, Settings};
 use scache_sys::places::Missing;
 use serde::Deserialize;
 
+use super::file::FileError;
 use super::values::{AllowedUser, Line, Mode, Number, Order, Time, YesNo, optional, quoted};
 
 /// Keeps open connections of programs that come and go, for others to take.
@@ -144,7 +145,7 @@ impl Options {
     ///
     /// # Errors
     /// Of the file, with the line and what it is about.
-    pub(super) fn from_command_line() -> Result<Self, String> {
+    pub(super) fn from_command_line() -> Result<Self, FileError> {
         let mut line = Self::parse();
         line.socket = line.socket.or_else(|| {
             std::env::var_os("SCACHE_SOCKET")
@@ -154,10 +155,7 @@ impl Options {
         let Some(path) = &line.config else {
             return Ok(line);
         };
-        let name = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| format!("--config {name}: {error}: name a file that can be read"))?;
-        let file = toml::from_str(&text).map_err(|error| format!("--config {name}: {error}"))?;
+        let file = Self::from_file(path)?;
         Ok(line.or(file))
     }
 

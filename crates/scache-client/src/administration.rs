@@ -8,7 +8,7 @@
 
 pub use scache_proto::administration::{Listed, Names, Page, Purged};
 pub use scache_proto::entries::{
-    BindingEntry, ConnectionEntry, DestinationEntry, EventEntry, Happening,
+    BindingEntry, ConnectionEntry, DestinationEntry, EventEntry, Happening, SettingEntry,
 };
 pub use scache_proto::stats::{Distribution, Field, Histogram, Kind, Stats};
 pub use scache_proto::{Label, Property};
@@ -67,6 +67,17 @@ impl Client {
         part(
             from,
             self.perform(&list(Listed::Destinations, prefix, from)?, None)?,
+        )
+    }
+
+    /// The settings in use whose name begins with `prefix`, with where each comes from, likewise.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn settings(&mut self, prefix: &[u8], from: u64) -> Result<Page<SettingEntry>, Error> {
+        part(
+            from,
+            self.perform(&list(Listed::Settings, prefix, from)?, None)?,
         )
     }
 

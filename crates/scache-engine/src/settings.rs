@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use scache_proto::entries::SettingEntry;
 use scache_store::Order;
 
 /// The settings of an [`crate::Engine`].
@@ -55,6 +56,9 @@ pub struct Settings {
     pub allowed_users: Option<Vec<u32>>,
     /// The user of this process, who may always connect and take over, as root may.
     pub own_user: u32,
+    /// The settings under the names that the administrator knows, with where each comes from: told to who asks, and of
+    /// no other effect.
+    pub described: Vec<SettingEntry>,
 }
 
 impl Settings {

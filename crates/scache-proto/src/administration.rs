@@ -12,7 +12,7 @@ use crate::{Label, Property};
 pub enum Administration<'a> {
     /// Tell what is counted: [`crate::stats::Stats`].
     Stats,
-    /// Tell what is cached, from a place on.
+    /// Tell what is cached, or the settings, from a place on.
     List {
         /// Entries of which kind.
         what: Listed,
@@ -49,6 +49,8 @@ pub enum Listed {
     Bindings,
     /// The destinations that were asked for most, by their label.
     Destinations,
+    /// The settings in use, by their name.
+    Settings,
 }
 
 /// Names of destinations and endpoints.
@@ -182,13 +184,19 @@ impl Listed {
             Self::Connections => b"connections",
             Self::Bindings => b"bindings",
             Self::Destinations => b"destinations",
+            Self::Settings => b"settings",
         }
     }
 
     fn parse(name: &[u8]) -> Option<Self> {
-        [Self::Connections, Self::Bindings, Self::Destinations]
-            .into_iter()
-            .find(|listed| listed.name() == name)
+        [
+            Self::Connections,
+            Self::Bindings,
+            Self::Destinations,
+            Self::Settings,
+        ]
+        .into_iter()
+        .find(|listed| listed.name() == name)
     }
 }
 

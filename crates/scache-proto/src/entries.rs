@@ -53,6 +53,32 @@ pub struct DestinationEntry {
     pub cached: u64,
 }
 
+/// A setting of the cache.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SettingEntry {
+    /// Its place in the list.
+    pub number: u64,
+    /// The name of the option or parameter.
+    pub name: String,
+    /// The value in use, as an administrator writes it.
+    pub value: String,
+    /// Where the value comes from, as `default` or `main.cf`.
+    pub origin: String,
+}
+
+impl SettingEntry {
+    /// Makes an entry. Its number is its place in the list, which the cache fills in.
+    pub fn new(name: &str, value: impl Into<String>, origin: &str) -> Self {
+        Self {
+            number: 0,
+            name: name.to_owned(),
+            // No attribute can have NUL in it.
+            value: value.into().replace('\0', "\u{fffd}"),
+            origin: origin.to_owned(),
+        }
+    }
+}
+
 /// Something that happened.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct EventEntry {
@@ -253,6 +279,12 @@ entry!(DestinationEntry {
     "cached" => cached,
 });
 
+entry!(SettingEntry {
+    "name" => name,
+    "value" => value,
+    "origin" => origin,
+});
+
 entry!(EventEntry {
     "what" => what unless is_none,
     "label" => label,
@@ -369,6 +401,11 @@ mod tests {
             misses: 2,
             cached: 3,
         }]);
+        check(&[SettingEntry {
+            number: 2,
+            ..SettingEntry::new("ttl-limit", "5\u{fffd}s", "file")
+        }]);
+        assert_eq!(SettingEntry::new("n", "5\0s", "file").value, "5\u{fffd}s");
         check(&Happening::ALL.map(|what| EventEntry {
             number: 1,
             what: Some(what),

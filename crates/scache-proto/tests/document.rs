@@ -7,7 +7,7 @@ use std::time::Duration;
 use scache_proto::administration::{Administration, Listed, Page, encode_entry};
 use scache_proto::attr::{Attributes, Framer};
 use scache_proto::client::{Outcome, Session};
-use scache_proto::entries::ConnectionEntry;
+use scache_proto::entries::{ConnectionEntry, SettingEntry};
 use scache_proto::reply::History;
 use scache_proto::{Descriptors, Label, Property, Request, Ttl, request::Labels};
 
@@ -166,6 +166,39 @@ fn requests_about_the_cache_and_their_answers_are_as_dumped() {
     encode_entry(&mut attributes, &entry);
     let mut framer = Framer::default();
     framer.extend(answer);
+    assert!(framer.advance().unwrap());
+    assert!(framer.list().eq(attributes.list()));
+    let page = Page {
+        entries: vec![entry],
+        next: None,
+    };
+    assert_eq!(Page::parse(framer.list()), page);
+}
+
+#[test]
+fn settings_are_asked_for_and_told_as_dumped() {
+    let dumps = dumps();
+    let at = dumps
+        .iter()
+        .position(|dump| dump.said.starts_with("request=list what=settings"))
+        .unwrap();
+    let mut request = Vec::new();
+    Request::Administer(Administration::List {
+        what: Listed::Settings,
+        prefix: Property::new(b"ttl").unwrap(),
+        from: 0,
+    })
+    .encode(&mut request);
+    assert_eq!(request, dumps[at].bytes);
+    let entry = SettingEntry {
+        number: 2,
+        ..SettingEntry::new("ttl-limit", "30s", "file")
+    };
+    let mut attributes = Attributes::default();
+    attributes.number("status", 0);
+    encode_entry(&mut attributes, &entry);
+    let mut framer = Framer::default();
+    framer.extend(&dumps[at + 1].bytes);
     assert!(framer.advance().unwrap());
     assert!(framer.list().eq(attributes.list()));
     let page = Page {

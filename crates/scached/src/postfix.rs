@@ -1,6 +1,7 @@
 //! Under Postfix's master(8): its command line, environment, descriptors and main.cf.
 
 mod command_line;
+mod described;
 mod one_shot;
 mod parameters;
 mod start;

@@ -3,6 +3,7 @@
 //! Under systemd it may be given the socket, says when it is ready, and leaves what it has cached in the
 //! descriptor store. Without it, the next daemon takes over.
 
+mod described;
 mod descriptor_store;
 mod file;
 mod guard;
@@ -46,7 +47,10 @@ use takeover::TakeoverError;
 pub fn main() -> ExitCode {
     let outcome = Options::from_command_line()
         .map_err(|error| error.to_string())
-        .and_then(|options| run(&options));
+        .and_then(|options| match options.check {
+            true => described::check(&options),
+            false => run(&options),
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -95,6 +99,9 @@ fn run(options: &Options) -> Result<(), String> {
     let stores = settings.hand_over;
     // Who came after us would listen at a socket of its own, and systemd hold the other.
     settings.hand_over &= !matches!(source, Source::Passed);
+    if matches!(source, Source::Passed) {
+        described::replace_socket(&mut settings.described, &names(&source, &listeners));
+    }
     settings.expects_entries = matches!(source, Source::Own(_, Some(_)));
 
     let closer =

@@ -137,7 +137,7 @@ fn the_pages_of_scached_have_its_options() {
 
 #[test]
 fn the_pages_of_the_file_have_its_keys() {
-    let elsewhere = ["-config", "-takeover", "-help", "-version"];
+    let elsewhere = ["-config", "-check", "-takeover", "-help", "-version"];
     let mut defined: BTreeSet<String> = options(&scached::standalone::command())
         .iter()
         .filter(|name| !elsewhere.contains(&name.as_str()))

@@ -90,6 +90,65 @@ fn an_option_below_the_goodbyes_is_refused_instead_of_swallowed() {
 }
 
 #[test]
+fn a_check_says_what_would_be_used_and_starts_nothing() {
+    let (_place, socket) = place();
+    let (directory, path) = file("ttl-limit = \"5m\"\nmode = \"0660\"\n");
+    let check = |arguments: &[&str]| {
+        let output = Command::new(built("scached"))
+            .arg("--check")
+            .args(arguments)
+            .output()
+            .expect("scached");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (
+            output.status.code(),
+            said(&output.stdout),
+            said(&output.stderr),
+        )
+    };
+    let options = [
+        "--config",
+        text(&path),
+        "--mode",
+        "0600",
+        "--socket",
+        text(&socket),
+    ];
+    let (status, said, warned) = check(&options);
+    assert_eq!((status, &*warned), (Some(0), ""));
+    let row = |name: &str| -> Vec<&str> {
+        let row = said
+            .lines()
+            .find(|line| line.starts_with(&format!("{name} ")));
+        let row = row.unwrap_or_else(|| panic!("{name}: {said}"));
+        row.split_whitespace().skip(1).collect()
+    };
+    assert_eq!(row("ttl-limit"), ["300s", "file"]);
+    assert_eq!(row("mode"), ["0600", "command", "line"]);
+    assert_eq!(row("order"), ["oldest", "default"]);
+    assert_eq!(row("socket")[0], text(&socket));
+    assert!(!socket.exists());
+
+    let (status, _, warned) = check(&["--allow-user", "60001", "--socket", text(&socket)]);
+    assert_eq!(status, Some(0));
+    assert!(
+        warned.contains("warning: allow-user: with mode 0600"),
+        "{warned}"
+    );
+
+    fs::write(&path, "ttl_limit = 5\n").expect("written");
+    let (status, said, warned) = check(&["--config", text(&path)]);
+    assert_eq!((status, &*said), (Some(1), ""));
+    assert!(warned.contains("did you mean `ttl-limit`?"), "{warned}");
+
+    let missing = directory.path().join("no/such/directory/s");
+    let (status, _, warned) = check(&["--socket", text(&missing)]);
+    assert_eq!(status, Some(1));
+    assert!(warned.contains("make that directory"), "{warned}");
+    assert!(!directory.path().join("no").exists());
+}
+
+#[test]
 fn a_file_sets_what_the_command_line_does_not() {
     let (_place, socket) = place();
     let (_directory, path) = file(&format!(

@@ -4,7 +4,7 @@ use super::Client;
 use crate::Error;
 use crate::administration::{
     BindingEntry, ConnectionEntry, DestinationEntry, EventEntry, Listed, Names, Page, Purged,
-    STATS, Stats, drain, events, list, page, part, purge, purged, report, stats,
+    STATS, SettingEntry, Stats, drain, events, list, page, part, purge, purged, report, stats,
 };
 
 impl Client {
@@ -52,6 +52,19 @@ impl Client {
         from: u64,
     ) -> Result<Page<DestinationEntry>, Error> {
         let operation = list(Listed::Destinations, prefix, from)?;
+        part(from, self.perform(&operation, None).await?)
+    }
+
+    /// [`crate::Client::settings`].
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn settings(
+        &mut self,
+        prefix: &[u8],
+        from: u64,
+    ) -> Result<Page<SettingEntry>, Error> {
+        let operation = list(Listed::Settings, prefix, from)?;
         part(from, self.perform(&operation, None).await?)
     }
 

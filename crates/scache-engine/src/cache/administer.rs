@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use scache_proto::administration::{Administration, Listed, Names, encode_next};
 use scache_proto::attr::Attributes;
-use scache_proto::entries::{BindingEntry, ConnectionEntry, DestinationEntry};
+use scache_proto::entries::{BindingEntry, ConnectionEntry, DestinationEntry, SettingEntry};
 use scache_proto::server::Answer;
 use scache_proto::stats::Stats;
 use scache_store::Statistics;
@@ -57,9 +57,10 @@ impl<D> Cache<D> {
             }
             Administration::List { what, prefix, from } => {
                 let prefix = Names::Begin(prefix);
-                let next = u32::try_from(from)
-                    .ok()
-                    .and_then(|from| self.list(pass, what, &prefix, from, &mut report));
+                let next = u32::try_from(from).ok().and_then(|from| {
+                    let settings = surroundings.settings;
+                    self.list(pass, settings, what, &prefix, from, &mut report)
+                });
                 if let Some(next) = next {
                     encode_next(&mut report, u64::from(next));
                 }
@@ -82,6 +83,7 @@ impl<D> Cache<D> {
     fn list<K: Kernel<Descriptor = D>, H: Host>(
         &mut self,
         pass: &mut Pass<'_, K, H>,
+        settings: &Settings,
         what: Listed,
         prefix: &Names<'_>,
         from: u32,
@@ -125,6 +127,9 @@ impl<D> Cache<D> {
                 portion.tell(&entry);
                 !portion.is_full()
             }),
+            Listed::Settings => {
+                list_settings(&settings.described, prefix, from as usize, &mut portion)
+            }
             Listed::Destinations => {
                 let mut steps = STEPS;
                 self.store.look_at_destinations(from, places, |view| {
@@ -201,6 +206,27 @@ impl<D> Cache<D> {
     pub(super) fn moment(&self, at: Instant) -> Moment {
         Moment(at.saturating_duration_since(self.began).as_millis() as u32)
     }
+}
+
+/// Tells settings from a place on. Returns where to go on.
+fn list_settings(
+    settings: &[SettingEntry],
+    prefix: &Names<'_>,
+    from: usize,
+    portion: &mut Portion<'_>,
+) -> Option<u32> {
+    for (number, setting) in (0..).zip(settings).skip(from) {
+        if portion.is_full() {
+            return Some(number);
+        }
+        if prefix.contain(setting.name.as_bytes()) {
+            portion.tell(&SettingEntry {
+                number: u64::from(number),
+                ..setting.clone()
+            });
+        }
+    }
+    None
 }
 
 /// Adds an interval of the store's own statistics.

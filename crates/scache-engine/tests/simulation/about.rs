@@ -43,10 +43,11 @@ impl Which {
 }
 
 /// What can be listed, by its name.
-const LISTED: [(&[u8], Listed); 3] = [
+const LISTED: [(&[u8], Listed); 4] = [
     (b"connections", Listed::Connections),
     (b"bindings", Listed::Bindings),
     (b"destinations", Listed::Destinations),
+    (b"settings", Listed::Settings),
 ];
 
 impl About {

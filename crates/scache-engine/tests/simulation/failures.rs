@@ -133,5 +133,6 @@ pub fn settings() -> Settings {
         lifetime_limit: None,
         allowed_users: None,
         own_user: 1,
+        described: Vec::new(),
     }
 }

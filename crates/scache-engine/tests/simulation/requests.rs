@@ -127,8 +127,12 @@ impl Requests {
             15.. if !self.may_change => About::Stats,
             0..4 => About::Stats,
             4..10 => About::List {
-                what: [Listed::Connections, Listed::Bindings, Listed::Destinations]
-                    [self.random.usize(0..3)],
+                what: [
+                    Listed::Connections,
+                    Listed::Bindings,
+                    Listed::Destinations,
+                    Listed::Settings,
+                ][self.random.usize(0..4)],
                 prefix,
                 from,
             },

@@ -93,6 +93,7 @@ impl Parameters {
             expects_entries: false,
             allowed_users: None,
             own_user: rustix::process::geteuid().as_raw(),
+            described: Vec::new(),
         };
         Ok(Self {
             settings,

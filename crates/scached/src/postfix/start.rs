@@ -22,6 +22,7 @@ use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTERM, SIGXCPU};
 
 use super::StatusChannel;
 use super::command_line::{CommandLine, UsageError};
+use super::described::described;
 use super::one_shot;
 use super::parameters::Parameters;
 use crate::failed;
@@ -125,8 +126,9 @@ fn prepare(program: &OsStr, arguments: impl Iterator<Item = OsString>) -> Result
     main_cf.set_default("myhostname", rustix::system::uname().nodename().to_bytes());
     let descriptors = scache_sys::descriptors::raise_limit()
         .map_err(failed("cannot raise the limit on descriptors"))?;
-    let parameters =
+    let mut parameters =
         Parameters::evaluate(&main_cf, descriptors).map_err(|error| error.to_string())?;
+    parameters.settings.described = described(&main_cf, &line.overrides, &parameters.settings);
     if !line.by_hand && !line.one_shot && std::io::stdin().is_terminal() {
         return Err(
             "do not run this command by hand: Postfix's master(8) starts it \

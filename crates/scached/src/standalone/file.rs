@@ -53,7 +53,7 @@ pub(super) enum Wrong {
 const GOODBYES: &str = "goodbyes";
 
 /// Options that mean something only on the command line.
-const COMMAND_LINE_ONLY: [&str; 2] = ["config", "takeover"];
+const COMMAND_LINE_ONLY: [&str; 3] = ["config", "takeover", "check"];
 
 impl Options {
     /// Reads a file of options.

@@ -9,12 +9,13 @@ use scache_engine::{DescriptorBudget, Goodbyes, Settings};
 use scache_sys::places::Missing;
 use serde::Deserialize;
 
+use super::described::{Origins, described};
 use super::file::FileError;
 use super::values::{AllowedUser, Line, Mode, Number, Order, Time, YesNo, optional, quoted};
 
 /// Keeps open connections of programs that come and go, for others to take.
 ///
-/// Each option but --config and --takeover can also stand in a TOML file, under its own name. docs/SCACHED.md
+/// Each option but --config, --check and --takeover can also stand in a TOML file, under its own name. docs/SCACHED.md
 /// has an example, and what to write into a systemd unit.
 #[derive(Clone, Debug, Default, Parser, Deserialize)]
 #[command(version, max_term_width = 100)]
@@ -24,6 +25,12 @@ pub(super) struct Options {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
+
+    /// Read the options, say on standard output what each comes to and where it comes from, and end: with
+    /// status 1 if something is wrong
+    #[arg(long)]
+    #[serde(skip)]
+    pub(super) check: bool,
 
     /// The socket to listen on, in a directory that is there [default: that of $SCACHE_SOCKET, else
     /// $XDG_RUNTIME_DIR/scache.sock, else /run/scache/scache.sock if that can be written, else
@@ -131,6 +138,11 @@ pub(super) struct Options {
     /// Say more on standard error
     #[arg(short, long)]
     pub(super) verbose: bool,
+
+    /// Where the values come from.
+    #[arg(skip)]
+    #[serde(skip)]
+    pub(super) origins: Origins,
 }
 
 /// The directory of a system-wide daemon.
@@ -147,22 +159,54 @@ impl Options {
     /// Of the file, with the line and what it is about.
     pub(super) fn from_command_line() -> Result<Self, FileError> {
         let mut line = Self::parse();
+        line.origins.note(line.said(), "command line");
         line.socket = line.socket.or_else(|| {
             std::env::var_os("SCACHE_SOCKET")
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from)
         });
+        line.origins.note(line.said(), "environment");
         let Some(path) = &line.config else {
             return Ok(line);
         };
         let file = Self::from_file(path)?;
+        line.origins.note(file.said(), "file");
         Ok(line.or(file))
+    }
+
+    /// Returns the options that say something.
+    fn said(&self) -> Vec<&'static str> {
+        let options = [
+            ("socket", self.socket.is_some()),
+            ("mode", self.mode.is_some()),
+            ("allow-user", !self.allow_user.is_empty()),
+            ("ttl-limit", self.ttl_limit.is_some()),
+            ("reuse-limit", self.reuse_limit.is_some()),
+            ("lifetime-limit", self.lifetime_limit.is_some()),
+            ("max-idle", self.max_idle.is_some()),
+            ("request-timeout", self.request_timeout.is_some()),
+            ("connection-limit", self.connection_limit.is_some()),
+            ("endpoint-limit", self.endpoint_limit.is_some()),
+            ("binding-limit", self.binding_limit.is_some()),
+            ("client-limit", self.client_limit.is_some()),
+            ("watch", self.watch.is_some()),
+            ("goodbye", self.goodbye.is_some()),
+            ("goodbye-timeout", self.goodbye_timeout.is_some()),
+            ("order", self.order.is_some()),
+            ("announce", self.announce.is_some()),
+            ("handover", self.handover.is_some()),
+            ("verbose", self.verbose),
+        ];
+        let said = options.into_iter().filter(|(_, is_said)| *is_said);
+        said.map(|(name, _)| name).collect()
     }
 
     /// What these options say, and where they say nothing, what the others do.
     fn or(self, other: Self) -> Self {
         Self {
             config: self.config,
+            check: self.check,
+            origins: self.origins,
             socket: self.socket.or(other.socket),
             mode: self.mode.or(other.mode),
             allow_user: if self.allow_user.is_empty() {
@@ -244,7 +288,7 @@ impl Options {
                 self.socket_mode()
             ));
         }
-        let settings = Settings {
+        let mut settings = Settings {
             ttl_limit: self.ttl_limit.map_or(TTL_LIMIT, |time| time.0),
             reuse_limit: self
                 .reuse_limit
@@ -283,7 +327,9 @@ impl Options {
             allowed_users: (!self.allow_user.is_empty())
                 .then(|| self.allow_user.iter().map(|user| user.0).collect()),
             own_user,
+            described: Vec::new(),
         };
+        settings.described = described(self, &settings);
         (settings, warnings)
     }
 

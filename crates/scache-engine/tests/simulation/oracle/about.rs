@@ -377,12 +377,25 @@ impl Oracle {
                     ]
                 })
                 .collect(),
+            Listed::Settings => self
+                .settings
+                .described
+                .iter()
+                .filter(|setting| setting.name.as_bytes().starts_with(prefix))
+                .map(|setting| {
+                    vec![
+                        (b"name".to_vec(), setting.name.clone().into_bytes()),
+                        (b"value".to_vec(), setting.value.clone().into_bytes()),
+                        (b"origin".to_vec(), setting.origin.clone().into_bytes()),
+                    ]
+                })
+                .collect(),
         };
         let is_of_destinations = what == Listed::Destinations;
         Report::List {
             from,
             entries,
-            has_pages: is_of_destinations,
+            has_pages: is_of_destinations || what == Listed::Settings,
             is_lossy: is_of_destinations && book.asked.len() > DESTINATIONS,
         }
     }

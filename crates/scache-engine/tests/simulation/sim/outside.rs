@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use scache_engine::{End, Goodbyes, Phase, Settings, Transport};
+use scache_proto::entries::SettingEntry;
 use scache_store::Order;
 
 use super::Sim;
@@ -246,8 +247,9 @@ impl Sim {
 
 pub(super) fn random_settings(random: &mut fastrand::Rng) -> Settings {
     let few = |random: &mut fastrand::Rng, most: usize| random.usize(1..most);
+    let ttl_limit = random.u64(1..8);
     Settings {
-        ttl_limit: Duration::from_secs(random.u64(1..8)),
+        ttl_limit: Duration::from_secs(ttl_limit),
         statistics_interval: random
             .bool()
             .then(|| Duration::from_secs(random.u64(1..600))),
@@ -290,5 +292,9 @@ pub(super) fn random_settings(random: &mut fastrand::Rng) -> Settings {
         expects_entries: random.bool(),
         allowed_users: (random.u8(0..4) == 0).then(|| vec![2, 3]),
         own_user: 1,
+        // With the greatest limit there are more than one answer tells.
+        described: (0..ttl_limit * ttl_limit * 2)
+            .map(|number| SettingEntry::new(&format!("e{number}"), number.to_string(), "file"))
+            .collect(),
     }
 }

@@ -10,7 +10,7 @@ use crate::connect;
 use crate::exporter::Exporter;
 use crate::failure::{Failure, say};
 use crate::socket::Socket;
-use crate::{drain, list, postfix, purge, stats, top, watch};
+use crate::{drain, list, postfix, purge, settings, stats, top, watch};
 
 /// Look into a shared connection cache, measure it, use it, install it into Postfix.
 #[derive(Debug, Parser)]
@@ -28,6 +28,7 @@ pub(crate) struct Options {
 #[derive(Debug, Subcommand)]
 enum Command {
     Stats(stats::Arguments),
+    Settings(settings::Arguments),
     List(list::Arguments),
     Top(top::Arguments),
     Watch(watch::Arguments),
@@ -55,6 +56,7 @@ impl Options {
         let socket = || find(&say);
         match self.command {
             Command::Stats(arguments) => arguments.run(socket()?),
+            Command::Settings(arguments) => arguments.run(socket()?),
             Command::List(arguments) => arguments.run(socket()?),
             Command::Top(arguments) => arguments.run(socket()?),
             Command::Watch(arguments) => arguments.run(socket()?),

@@ -18,6 +18,7 @@ mod list;
 mod output;
 mod postfix;
 mod purge;
+mod settings;
 mod socket;
 mod stats;
 mod time;

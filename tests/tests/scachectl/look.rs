@@ -55,6 +55,55 @@ fn stats_tell_what_was_done() {
 }
 
 #[test]
+fn settings_are_shown_with_where_they_come_from() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("scache.toml");
+    std::fs::write(
+        &file,
+        "max-idle = \"1h\"\n[goodbyes]\n\"smtp\" = \"QUIT\"\n",
+    )
+    .expect("written");
+    let file = file.to_str().expect("a plain path");
+    let cache = Cache::scached_with(&["--config", file]);
+    let lines = cache.lines(&["settings"]);
+    let row = |name: &str| -> Vec<&str> {
+        let row = lines
+            .iter()
+            .find(|line| line.split(' ').next() == Some(name));
+        let row = row.unwrap_or_else(|| panic!("{name}: {lines:?}"));
+        row.split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .collect()
+    };
+    assert_eq!(row("ttl-limit"), ["ttl-limit", "60s", "command line"]);
+    assert_eq!(row("max-idle"), ["max-idle", "3600s", "file"]);
+    assert_eq!(row("watch"), ["watch", "yes", "default"]);
+    assert_eq!(row("client-limit")[2], "descriptor limit");
+    assert_eq!(
+        row("goodbyes.\"smtp\""),
+        ["goodbyes.\"smtp\"", "\"QUIT\"", "file"]
+    );
+    let judge = Judge::new("settings.schema.json");
+    let some = cache.lines(&["settings", "--json", "--prefix", "ttl"]);
+    assert_eq!(some.len(), 1, "{some:?}");
+    let ttl = judge.check(&some[0]);
+    assert_eq!(
+        ttl,
+        serde_json::json!({"name": "ttl-limit", "value": "60s", "origin": "command line"})
+    );
+
+    let lines = Cache::ours().lines(&["settings", "--prefix", "connection_cache"]);
+    let is_default =
+        |line: &String| line.starts_with("connection_cache_order") && line.ends_with("default");
+    assert!(lines.iter().any(is_default), "{lines:?}");
+    assert!(
+        lines.iter().any(|line| line.ends_with("descriptor limit")),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn a_list_shows_fields_peer_and_times() {
     for cache in Cache::each() {
         let connections = cache.save(DESTINATION, ENDPOINT, 1);

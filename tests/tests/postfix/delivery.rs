@@ -1,5 +1,6 @@
 //! In quiet times: mail is delivered over cached connections as often as with stock.
 
+use scache_client::Client;
 use scache_tests::fake_master::{Program, ours, stock};
 use scache_tests::instance::{Instance, Setup};
 use scache_tests::maillog::{Interval, Lookups, Maillog};
@@ -92,6 +93,35 @@ fn connections_with_tls_are_reused_through_tlsproxy() {
         } else {
             assert_statistics(&log);
         }
+    }
+}
+
+/// With TLS the destination and then the endpoint are asked for in later versions, and each lookup counts for the hit rate.
+#[test]
+fn the_reuse_that_stats_tell_is_that_of_the_deliveries() {
+    let (receiver, _directory) = receiver_with_tls();
+    let receiver = Instance::start(&receiver);
+    let with_tls = |setup: Setup| over_tls(setup).next_hop(receiver.submission());
+    for setup in [Setup::new(ours()), with_tls(Setup::new(ours()))] {
+        let instance = Instance::start(&setup);
+        instance.deliver(MESSAGES);
+        let stats = Client::new(instance.scache_socket()).stats();
+        let stats = stats.expect("told");
+        let log = instance.finish();
+        let taken = (stats.destination_hits + stats.endpoint_hits) as usize;
+        let new = stats.connections_new as usize;
+        println!(
+            "reused: {} of {} by the log, {taken} of {} by stats",
+            log.reuses(),
+            log.deliveries(),
+            taken + new
+        );
+        assert!(log.reuses() > MESSAGES / 2, "{}", log.tail());
+        assert!(taken.abs_diff(log.reuses()) <= NOISE, "{stats:?}");
+        assert!(
+            (taken + new).abs_diff(log.deliveries()) <= NOISE,
+            "{stats:?}"
+        );
     }
 }
 

@@ -81,6 +81,7 @@ fn the_evaluated_syslog_name_is_in_the_log() {
 }
 
 /// Programs that read the log know this name; the file has another one beside stock's.
+#[cfg(feature = "system")]
 #[test]
 fn the_name_of_the_program_is_scache_whatever_its_file_is_called() {
     let directory = tempfile::tempdir().expect("a directory");

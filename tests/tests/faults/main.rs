@@ -75,5 +75,6 @@ mod stalls;
 mod successor;
 mod surroundings;
 mod timers;
+#[cfg(feature = "system")]
 mod unread;
 mod users;

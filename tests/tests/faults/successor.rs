@@ -164,6 +164,10 @@ fn each_entry_is_saved_in_order(manner: Manner) {
         Manner::Stock => (Duration::from_secs(1), &[][..]),
         Manner::Inline => (Duration::from_millis(2), &["ttl_ms"][..]),
     };
+    let history = match manner {
+        Manner::Stock => &[][..],
+        Manner::Inline => &["age_ms", "taken"][..],
+    };
     let left_of = |handed: &Handed, ttl: u64| {
         let left = handed.milliseconds_left(manner);
         let ttl = Duration::from_secs(ttl);
@@ -187,7 +191,7 @@ fn each_entry_is_saved_in_order(manner: Manner) {
             .collect();
         assert_eq!(of_label.len(), expected.len(), "connections of {label}");
         for (handed, ((_, ttl), connection)) in of_label.into_iter().zip(expected) {
-            let expected = [&["request", "ttl", "label", "property"][..], more].concat();
+            let expected = [&["request", "ttl", "label", "property"][..], more, history].concat();
             assert_eq!(handed.names(), expected);
             assert_eq!(handed.value(3), label, "the property");
             left_of(handed, u64::from(*ttl));

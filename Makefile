@@ -11,16 +11,25 @@
 # make bench   the same work for stock and for ours; writes docs/benchmarks.md (some ten minutes)
 #              BENCH=--without-stock-fill leaves out what takes stock minutes
 # make build   what `make install` installs; pkg/install.mk has that, and packages
+# make reproducible  whether two builds in two directories are the same, byte for byte
 
 CARGO ?= cargo
 
-.PHONY: build run test test-unit test-matrix check sim demo bench faults
+.PHONY: build programs reproducible run test test-unit test-matrix check sim demo bench faults
 
-build:
-	$(CARGO) build --locked --release -p scachectl -p scache-client-c
-	$(CARGO) build --locked --release -p scached --bin scached
-	$(build-scache)
+build: programs
 	$(MAKE) --no-print-directory pages
+
+programs:
+	$(RELEASE) build --locked --release -p scachectl -p scache-client-c
+	$(RELEASE) build --locked --release -p scached --bin scached
+	$(build-scache)
+
+# What is released has no path of this machine in it: `make reproducible` says whether.
+CARGO_HOME_DIRECTORY = $(or $(CARGO_HOME),$(HOME)/.cargo)
+RELEASE = RUSTFLAGS="$(strip $(RUSTFLAGS) --remap-path-prefix=$(CARGO_HOME_DIRECTORY)=/usr/src/cargo \
+	$(if $(CARGO_TARGET_DIR),--remap-path-prefix=$(CARGO_TARGET_DIR)=/usr/src/scache/target) \
+	--remap-path-prefix=$(CURDIR)=/usr/src/scache)" $(CARGO)
 
 # scache is linked statically: master(8) runs it in chroots, and one file serves every release of a distribution. The
 # other programs are linked to the system's libc, whose name service resolves host names for them. `STATIC=` links scache
@@ -29,19 +38,19 @@ STATIC = -C target-feature=+crt-static
 
 define build-scache
 @echo "$(CARGO) rustc --locked --release -p scached --bin scache -- $(STATIC)"
-@$(CARGO) rustc --locked --release -p scached --bin scache -- $(STATIC) || { \
+@$(RELEASE) rustc --locked --release -p scached --bin scache -- $(STATIC) || { \
 	echo "scache was not built. If the linker found no -lc: install the static libc (Debian's libc6-dev has it, Fedora" \
 		"calls it glibc-static), or run \`make STATIC= $(MAKECMDGOALS)\`, which links scache to the system's libc" >&2; exit 1; }
 endef
 
 # Every program, with scache as it is installed.
 define build-all
-$(CARGO) build --locked --release --workspace --bins
+$(RELEASE) build --locked --release --workspace --bins
 $(build-scache)
 endef
 
 run:
-	$(CARGO) run --locked --release --bin scached
+	$(RELEASE) run --locked --release --bin scached
 
 # The tests of whole programs look for them beside themselves, so all of it is built first. A program keeps ignoring the
 # signals that nohup(1) and a shell's `&` make it ignore, and tests send it these.
@@ -62,6 +71,9 @@ test-matrix:
 	$(build-scache)
 	tests/matrix/run $(SUITES)
 
+reproducible:
+	pkg/reproducible
+
 check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-features --all-targets -- -D warnings
@@ -80,15 +92,15 @@ sim:
 
 demo:
 	$(build-all)
-	$(CARGO) run --locked --release --bin demo
+	$(RELEASE) run --locked --release --bin demo
 
 bench:
 	$(build-all)
-	$(CARGO) run --locked --release --bin bench -- --page docs $(BENCH)
+	$(RELEASE) run --locked --release --bin bench -- --page docs $(BENCH)
 
 # SHORT=1 for small numbers, PARTS="stalled reload" for some of it; `faults --help` lists what else can be set.
 faults:
 	$(build-all)
-	$(CARGO) run --locked --release --bin faults -- $(if $(SHORT),--short) $(PARTS)
+	$(RELEASE) run --locked --release --bin faults -- $(if $(SHORT),--short) $(PARTS)
 
 include pkg/install.mk

@@ -34,7 +34,7 @@ EXPOSURE = 8
 .PHONY: pages install uninstall deb lintian security sizes
 
 pages:
-	$(CARGO) run --locked --release -p scachectl --example pages -- $(BUILD)/pages
+	$(RELEASE) run --locked --release -p scachectl --example pages -- $(BUILD)/pages
 
 # In the order of the file system. Nothing is built here: this may run as another user than the one who builds.
 install:
@@ -129,7 +129,7 @@ sizes:
 		printf '%-14s %6d crates besides ours\n' $$package \
 			$$($(CARGO) tree --locked -p $$package -e normal --prefix none | grep -v '^scache' | sed 's/ (\*)$$//' | sort -u | wc -l); \
 	done
-	@$(CARGO) build --quiet --locked --release -p scached --bin scache
+	@$(RELEASE) build --quiet --locked --release -p scached --bin scache
 	@strip -o target/sizes/dynamic $(BUILD)/scache
 	$(build-scache)
 	@strip -o target/sizes/static $(BUILD)/scache

@@ -15,6 +15,17 @@ use clap_mangen::Man;
 /// What the definition does not say: statuses, files, examples.
 const REST: &str = include_str!("../../../man/scachectl.1.rest");
 
+/// The keys of `top`.
+const KEYS: &str = include_str!("../../../man/scachectl-top.1.rest");
+
+/// The rest of the page of each command.
+const OF_A_COMMAND: &str = "\
+.SH EXIT STATUS
+0 if all went well; otherwise a status of sysexits(3), which \\fBscachectl\\fR(1) explains.
+.SH SEE ALSO
+\\fBscachectl\\fR(1)
+";
+
 /// As in the pages that are written by hand. It is no matter of when they are built: the same source makes the same page.
 const DATE: &str = "2026-11-25";
 
@@ -59,12 +70,13 @@ fn describe(command: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
     if command.has_subcommands() {
         page.render_subcommands_section(&mut text)?;
     }
-    let rest = if is_whole {
-        REST
+    if is_whole {
+        text.extend(REST.as_bytes());
     } else {
-        ".SH SEE ALSO\n\\fBscachectl\\fR(1)\n"
-    };
-    text.extend(rest.as_bytes());
+        let keys = if name == "scachectl-top" { KEYS } else { "" };
+        text.extend(keys.as_bytes());
+        text.extend(OF_A_COMMAND.as_bytes());
+    }
     let text = String::from_utf8(text)?;
     // A blank at the end of a line is an error to whoever checks pages.
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();

@@ -12,6 +12,10 @@ SYSCONFDIR ?= /etc
 # The directory with the built programs. Tests install what they have built already.
 BUILD ?= $(or $(CARGO_TARGET_DIR),target)/release
 
+# What takes debug symbols out of what is installed; `STRIP=` leaves them in.
+STRIP ?= strip
+install-program = install -m 755 $(if $(STRIP),-s --strip-program=$(STRIP))
+
 bindir = $(PREFIX)/bin
 sbindir = $(PREFIX)/sbin
 # Nobody calls it by hand: `scachectl postfix install` copies it from here.
@@ -43,9 +47,9 @@ install:
 		$(foreach section, 1 5 8, $(mandir)/man$(section) $(mandir)/ja/man$(section)) \
 		$(unitdir) $(PREFIX)/lib/tmpfiles.d $(PREFIX)/lib/sysusers.d $(SYSCONFDIR) $(sharedir)/scache/monitoring \
 		$(sharedir)/bash-completion/completions $(sharedir)/zsh/site-functions $(sharedir)/fish/vendor_completions.d)
-	install -m 755 $(BUILD)/scachectl $(DESTDIR)$(bindir)
-	install -m 755 $(BUILD)/scached $(DESTDIR)$(sbindir)
-	install -m 755 $(BUILD)/scache $(DESTDIR)$(libexecdir)
+	$(install-program) $(BUILD)/scachectl $(DESTDIR)$(bindir)
+	$(install-program) $(BUILD)/scached $(DESTDIR)$(sbindir)
+	$(install-program) $(BUILD)/scache $(DESTDIR)$(libexecdir)
 	install -m 644 $(BUILD)/pages/man1/*.1 $(DESTDIR)$(mandir)/man1
 	for section in 1 5 8; do for page in man/*.$$section; do test ! -e $$page || install -m 644 $$page $(DESTDIR)$(mandir)/man$$section; done; done
 	for section in 1 5 8; do install -m 644 man/ja/*.$$section $(DESTDIR)$(mandir)/ja/man$$section; done
@@ -62,17 +66,35 @@ install:
 	test -e $(DESTDIR)$(SYSCONFDIR)/scache.toml || install -m 644 pkg/scache.toml $(DESTDIR)$(SYSCONFDIR)
 	install -m 644 crates/scache-client-c/include/scache.h $(DESTDIR)$(includedir)
 	install -m 644 $(BUILD)/libscache.a $(DESTDIR)$(libdir)
-	install -m 755 $(BUILD)/libscache.so $(DESTDIR)$(libdir)/libscache.so.$(VERSION)
+	$(if $(STRIP),$(STRIP) --strip-debug $(DESTDIR)$(libdir)/libscache.a)
+	$(install-program) $(BUILD)/libscache.so $(DESTDIR)$(libdir)/libscache.so.$(VERSION)
 	ln -sf libscache.so.$(VERSION) $(DESTDIR)$(libdir)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(libdir)/libscache.so
 	sed 's|@PREFIX@|$(PREFIX)|; s|@INCLUDEDIR@|$(includedir)|; s|@LIBDIR@|$(libdir)|; s|@VERSION@|$(VERSION)|' pkg/scache.pc.in \
 		>$(DESTDIR)$(libdir)/pkgconfig/scache.pc
 	chmod 644 $(DESTDIR)$(libdir)/pkgconfig/scache.pc
-	install -m 644 README.md README.ja.md CHANGELOG.md LICENSE docs/*.* crates/scache-client-c/examples/reuse.c $(DESTDIR)$(docdir)
-	install -m 644 docs/benchmarks/*.svg $(DESTDIR)$(docdir)/benchmarks
+	$(call install-documents,$(DESTDIR)$(docdir))
+	install -m 644 LICENSE $(DESTDIR)$(docdir)
 	install -d $(DESTDIR)$(sharedir)/scache/apparmor
 	install -m 644 pkg/apparmor/* $(DESTDIR)$(sharedir)/scache/apparmor
 	for file in pkg/monitoring/*; do test ! -f $$file || install -m 644 $$file $(DESTDIR)$(sharedir)/scache/monitoring; done
+
+	@$(if $(DESTDIR),,echo "run \`ldconfig\` as root, so that programs find $(SONAME)")
+
+# In the source the documents lie in several directories, here in one: their links lead to where things are installed.
+INSTALLED_LINKS = s|](docs/|](|g; s|](\.\./pkg/monitoring/|](../../scache/monitoring/|g; s|](\.\./pkg/apparmor/|](../../scache/apparmor/|g; \
+	s|](\.\./pkg/systemd/|](../../../lib/systemd/system/|g; s|](\.\./\([A-Z]\)|](\1|g; s|](crates/[^)]*/|](|g
+DOCUMENTS = README.md README.ja.md ARCHITECTURE.md CONTRIBUTING.md CHANGELOG.md $(wildcard docs/*.md)
+DOCUMENTED_FILES = $(filter-out docs/%.md, $(wildcard docs/*.*)) crates/scache-client-c/include/scache.h \
+	crates/scache-client-c/examples/reuse.c crates/scachectl/examples/ten-mails.sh crates/scachectl/examples/one-mail.pl
+
+# $(1): the directory for them
+define install-documents
+install -d $(1)/benchmarks
+for file in $(DOCUMENTS); do sed '$(INSTALLED_LINKS)' $$file >$(1)/$${file##*/} && chmod 644 $(1)/$${file##*/} || exit 1; done
+install -m 644 $(DOCUMENTED_FILES) $(1)
+install -m 644 docs/benchmarks/*.svg $(1)/benchmarks
+endef
 
 # /etc/scache.toml stays if it was changed. A directory goes when nothing else is in it, and those that every
 # system has stay.

@@ -138,8 +138,32 @@ fn what_is_installed_is_complete_runs_and_goes_again() {
     let unit = unit.expect("the unit");
     assert!(unit.contains("ExecStart=/usr/local/sbin/scached --config /etc/scache.toml\n"));
 
+    assert_eq!(broken_links(&place("share/doc/scache")), [""; 0]);
+    for program in ["bin/scachectl", "lib/scache/scache", "lib/libscache.so"] {
+        let sections = quiet(Command::new("readelf").arg("-SW").arg(place(program)));
+        assert!(!sections.contains(".debug_info"), "{program} has symbols");
+    }
+
     make("uninstall", &settings);
     assert_eq!(all_files(root), BTreeSet::from([other]));
+}
+
+/// The links of documents in this directory that lead to no file.
+fn broken_links(directory: &Path) -> Vec<String> {
+    let documents = repository::files(directory, |name| name.ends_with(".md"));
+    assert!(documents.len() > 5, "{documents:?}");
+    let mut broken = Vec::new();
+    for document in documents {
+        let text = fs::read_to_string(&document).expect("a document");
+        for link in text.split("](").skip(1) {
+            let link = link.split(')').next().expect("a part");
+            let path = link.split('#').next().expect("a part");
+            if !link.contains("://") && !path.is_empty() && !directory.join(path).exists() {
+                broken.push(format!("{}: {link}", document.display()));
+            }
+        }
+    }
+    broken
 }
 
 #[test]

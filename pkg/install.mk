@@ -125,10 +125,26 @@ deb: build target/tools/bin/cargo-deb
 	rm -rf target/debian target/packaging
 	mkdir -p target/packaging/man1
 	for page in target/release/pages/man1/*.1; do gzip -9nc $$page >target/packaging/man1/$${page##*/}.gz || exit 1; done
-	{ cat pkg/debian/copyright; sed 's/^$$/./; s/^/ /' LICENSE; } >target/packaging/copyright
-	sed 's/^scache (/scachectl (/' pkg/debian/changelog >target/packaging/scachectl.changelog
-	for package in scached scachectl; do \
-		target/tools/bin/cargo-deb --no-build --strip --locked -p $$package --output target/debian/ || exit 1; \
+	for package in scached scachectl scache-client-c; do \
+		pkg/third-party $$package >target/packaging/$$package.third-party || exit 1; \
+		{ cat pkg/debian/copyright; sed 's/^$$/./; s/^/ /' LICENSE; \
+			printf '\nFiles: Cargo.lock\nCopyright: the authors of the crates that it names\nLicense: third-party\n'; \
+			sed 's/^[[:space:]]*$$/./; s/^/ /' target/packaging/$$package.third-party; } >target/packaging/$$package.copyright; \
+	done
+	for package in scachectl libscache0 libscache-dev; do \
+		sed "s/^scache (/$$package (/" pkg/debian/changelog >target/packaging/$$package.changelog || exit 1; \
+	done
+	$(call install-documents,target/packaging/documents)
+	install -d target/packaging/lib
+	install -m 644 -s --strip-program=$(or $(STRIP),true) $(BUILD)/libscache.so target/packaging/lib/libscache.so.$(VERSION)
+	ln -s libscache.so.$(VERSION) target/packaging/lib/$(SONAME)
+	ln -s $(SONAME) target/packaging/lib/libscache.so
+	install -m 644 $(BUILD)/libscache.a target/packaging/lib
+	$(or $(STRIP),true) --strip-debug target/packaging/lib/libscache.a
+	sed 's|@PREFIX@|/usr|; s|@INCLUDEDIR@|/usr/include|; s|@LIBDIR@|/usr/lib/$(shell dpkg-architecture -qDEB_HOST_MULTIARCH)|; s|@VERSION@|$(VERSION)|' \
+		pkg/scache.pc.in >target/packaging/lib/scache.pc
+	for package in scached scachectl "scache-client-c --multiarch same" "scache-client-c --multiarch same --variant dev"; do \
+		target/tools/bin/cargo-deb --no-build --dbgsym --locked -p $$package --output target/debian/ || exit 1; \
 	done
 
 target/tools/bin/cargo-deb:

@@ -25,7 +25,7 @@ fn assets(package: &str) -> Vec<(String, String)> {
 
 #[test]
 fn each_file_of_a_package_exists_or_is_built() {
-    for package in ["scached", "scachectl"] {
+    for package in ["scached", "scachectl", "scache-client-c"] {
         let directory = repository::path(&format!("crates/{package}"));
         for (source, _) in assets(package) {
             let path = match source.strip_prefix("target/release/pages") {
@@ -67,6 +67,17 @@ fn the_maintainer_scripts_are_sound_shell_programs() {
     for script in scripts {
         repository::quiet(std::process::Command::new("sh").arg("-n").arg(script));
     }
+}
+
+#[test]
+fn the_library_for_development_belongs_to_this_version() {
+    let metadata = metadata("scache-client-c");
+    let depends = metadata["variants"]["dev"]["depends"].as_str();
+    let version = env!("CARGO_PKG_VERSION");
+    assert_eq!(
+        depends,
+        Some(format!("libscache0 (= {version}-1)").as_str())
+    );
 }
 
 #[test]

@@ -34,12 +34,13 @@ impl Handed {
     /// The time it has left: in seconds, rounded up, and to an inline successor in milliseconds as well.
     fn milliseconds_left(&self, manner: Manner) -> u64 {
         let number = |text: &str| text.parse::<u64>().expect("a plain number");
-        let (seconds, last) = (number(self.value(1)), self.attributes.len() - 1);
+        let seconds = number(self.value(1));
         if manner == Manner::Stock {
             return seconds * 1_000;
         }
-        assert_eq!(self.attributes[last].0, "ttl_ms");
-        let milliseconds = number(self.value(last));
+        let mut attributes = self.attributes.iter();
+        let precise = attributes.find(|(name, _)| name == "ttl_ms");
+        let milliseconds = number(&precise.expect("its time in milliseconds").1);
         assert_eq!(
             seconds,
             milliseconds.div_ceil(1_000),

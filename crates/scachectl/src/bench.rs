@@ -225,19 +225,25 @@ impl Bench {
             match Client::connect(socket, names, wire, self.keep.get(), deadline) {
                 Ok(client) => crowd.push(client),
                 Err(error) if number == 0 => return Err(no_cache(&socket.path, &error)),
-                Err(error) => {
-                    return Err(Failure::new(
-                        Status::Unavailable,
-                        format!(
-                            "the cache serves {number} of {} clients ({}): use fewer --clients, or raise its limit",
-                            self.clients,
-                            explain(&error),
-                        ),
-                    ));
-                }
+                Err(error) => return Err(self.too_many(number, &explain(&error))),
             }
         }
+        // Where slots are short, the cache has closed the first ones for the last ones by now.
+        let served = crowd.iter().filter(|client| !client.is_hung_up()).count();
+        if served < crowd.len() {
+            return Err(self.too_many(served, "it hung up on the others"));
+        }
         Ok(crowd)
+    }
+
+    fn too_many(&self, served: usize, why: &str) -> Failure {
+        Failure::new(
+            Status::Unavailable,
+            format!(
+                "the cache serves {served} of {} clients ({why}): use fewer --clients, or raise its limit",
+                self.clients
+            ),
+        )
     }
 
     /// Lets the clients do their work on some threads. What they saw, and how long it took.

@@ -93,6 +93,11 @@ impl Client {
         Ok(client)
     }
 
+    /// Whether the cache has closed the connection, before there was anything to do.
+    pub(super) fn is_hung_up(&self) -> bool {
+        is_closed(self.link.as_fd())
+    }
+
     /// Begins, or ends at once if there is nothing to do.
     pub(super) fn begin(
         &mut self,

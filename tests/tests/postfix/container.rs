@@ -62,8 +62,10 @@ fn what_hands_over_and_what_closes_may_fall_to_master() {
             instance.processes().is_empty()
         });
         let container = Container::start(&instance);
+        // It says so when it listens: the first time was before it was in the container.
         instance.wait_for("master does not start", |instance| {
-            container.master(instance).is_some()
+            let starts = instance.log().lines_with("daemon started").len();
+            starts == 2 && container.master(instance).is_some()
         });
         let master = container.master(&instance).expect("it has started");
         for _ in 0..RELOADS {

@@ -226,7 +226,9 @@ impl Oracle {
 
     fn check_event(&mut self, world: &mut World, trace: &[Event], index: usize, event: &Event) {
         let now = self.now;
-        if let Event::Receive { .. } | Event::Send { .. } | Event::Request(_) = event {
+        if let Event::Poll { .. } | Event::Receive { .. } | Event::Send { .. } | Event::Request(_) =
+            event
+        {
             self.looked_at = None;
         }
         match event {

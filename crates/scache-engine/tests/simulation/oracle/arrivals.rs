@@ -108,7 +108,8 @@ impl Oracle {
         let now = self.now;
         let peer = &self.peers[&fd];
         let is_in_time = peer.postponed_at.is_none_or(|at| now < at + PATIENCE);
-        let is_behind = self.arrivals.has_changed && peer.postponed_at.is_some();
+        let may_be_postponed = peer.postponed_at.is_some() || peer.may_be_postponed;
+        let is_behind = self.arrivals.has_changed && may_be_postponed;
         let waits = self.arrivals.are_possible(now) && self.lacks(asked);
         if !is_in_time || !waits && !is_behind {
             return false;

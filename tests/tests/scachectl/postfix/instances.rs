@@ -90,7 +90,11 @@ fn the_program_of_an_idle_instance_stays() {
     assert!(idle.daemons().join("scache-rs").exists());
     delivers_by("scache-rs", &idle);
     delivers_by("scache", &other);
-    assert_eq!(idle.complete_log().complaints(), Vec::<&str>::new());
+    let log = idle.complete_log();
+    let mut complaints = log.complaints();
+    // Stock is asked what it is if master(8) has not begun to reload by then.
+    complaints.retain(|line| !line.ends_with("\"inline\", ignored"));
+    assert_eq!(complaints, Vec::<&str>::new());
 }
 
 /// Runs a command of `scachectl postfix` where this instance is the default one.

@@ -25,7 +25,7 @@ use crate::partings::Partings;
 use crate::{Complaint, Goodbyes, Host, Kernel, Settings};
 pub(crate) use administer::Surroundings;
 use journal::Journal;
-use lives::{LifeId, Lives, Moment};
+use lives::{LifeId, Lives};
 use watch::death;
 
 /// A connection in the store.
@@ -226,7 +226,10 @@ impl<D> Cache<D> {
             return Answer::Failed;
         }
         if self.draining {
-            self.turn_away(pass, request, descriptor);
+            if let Request::SaveEndpoint { endpoint, .. } | Request::Save { endpoint, .. } = request
+            {
+                self.turn_away(pass, endpoint, Kept::new(descriptor), Reason::Drained);
+            }
             return Answer::Saved(Duration::ZERO);
         }
         let (ttl, endpoint, property, history) = match request {
@@ -260,20 +263,14 @@ impl<D> Cache<D> {
             ..Kept::new(descriptor)
         };
         self.stats.saves_ttl_cut += u64::from(Duration::from(ttl) > self.ttl_limit);
-        let Some(ttl) = self.remaining(kept.life, ttl, now) else {
-            let endpoint = endpoint.as_bytes().into();
-            let reason = Reason::Retired;
-            let released = Released {
-                handle: kept,
-                endpoint,
-                reason,
-            };
+        let past = self.history(pass.now, &kept);
+        let Some(ttl) = self.remaining(past, ttl) else {
             self.store.expire(pass.now);
-            self.part(pass, released);
+            self.turn_away(pass, endpoint, kept, Reason::Retired);
             self.settle(pass);
             return Answer::Saved(Duration::ZERO);
         };
-        let was_taken = self.lives.of(kept.life).is_some_and(|life| life.taken > 0);
+        let was_taken = past.is_some_and(|past| past.taken > 0);
         self.stats.connections_new += u64::from(!was_taken && history.is_none());
         self.journal
             .record(pass.now, Happening::Saved, endpoint.as_bytes(), b"");
@@ -527,17 +524,14 @@ impl<D> Cache<D> {
     fn turn_away<K: Kernel<Descriptor = D>, H: Host>(
         &mut self,
         pass: &mut Pass<'_, K, H>,
-        request: Request<'_>,
-        descriptor: D,
+        endpoint: Label<'_>,
+        kept: Kept<D>,
+        reason: Reason,
     ) {
-        let (Request::SaveEndpoint { endpoint, .. } | Request::Save { endpoint, .. }) = request
-        else {
-            return;
-        };
         let released = Released {
-            handle: Kept::new(descriptor),
+            handle: kept,
             endpoint: endpoint.as_bytes().into(),
-            reason: Reason::Drained,
+            reason,
         };
         self.part(pass, released);
     }
@@ -549,18 +543,17 @@ impl<D> Cache<D> {
     }
 
     /// Returns how long a connection may be kept for which `ttl` was asked, if at all.
-    fn remaining(&self, life: LifeId, ttl: Ttl, now: Moment) -> Option<Ttl> {
-        let Some(life) = self.lives.of(life) else {
+    fn remaining(&self, past: Option<History>, ttl: Ttl) -> Option<Ttl> {
+        let Some(past) = past else {
             return Some(ttl);
         };
-        let history = life.history(now);
-        if self.reuse_limit > 0 && history.taken >= self.reuse_limit {
+        if self.reuse_limit > 0 && past.taken >= self.reuse_limit {
             return None;
         }
         let Some(limit) = self.lifetime_limit else {
             return Some(ttl);
         };
-        let left = limit.checked_sub(history.age)?;
+        let left = limit.checked_sub(past.age)?;
         Ttl::from_remaining(left.min(ttl.into())).ok()
     }
 

@@ -93,27 +93,23 @@ impl<D> Cache<D> {
         let mut portion = Portion::new(report, ENTRIES);
         let places = places(prefix.as_bytes().len());
         match what {
-            Listed::Connections => {
-                let moment = self.moment(now);
-                self.store.look_at_connections(now, from, places, |view| {
-                    if !prefix.contain(view.endpoint) {
-                        return true;
-                    }
-                    let kept = view.handle;
-                    let life = self.lives.of(kept.life);
-                    let history = life.map(|life| life.history(moment));
-                    let entry = ConnectionEntry {
-                        number: u64::from(view.slot),
-                        endpoint: view.endpoint.into(),
-                        age: history.map_or(view.age, |history| history.age),
-                        left: view.deadline.saturating_duration_since(now),
-                        taken: history.map_or(0, |history| history.taken.into()),
-                        peer: pass.kernel.peer(&kept.descriptor),
-                    };
-                    portion.tell(&entry);
-                    !portion.is_full()
-                })
-            }
+            Listed::Connections => self.store.look_at_connections(now, from, places, |view| {
+                if !prefix.contain(view.endpoint) {
+                    return true;
+                }
+                let kept = view.handle;
+                let history = self.history(now, kept);
+                let entry = ConnectionEntry {
+                    number: u64::from(view.slot),
+                    endpoint: view.endpoint.into(),
+                    age: history.map_or(view.age, |history| history.age),
+                    left: view.deadline.saturating_duration_since(now),
+                    taken: history.map_or(0, |history| history.taken.into()),
+                    peer: pass.kernel.peer(&kept.descriptor),
+                };
+                portion.tell(&entry);
+                !portion.is_full()
+            }),
             Listed::Bindings => self.store.look_at_bindings(from, places, |view| {
                 if !prefix.contain(view.destination) {
                     return true;

@@ -95,7 +95,10 @@ impl<H> Store<H> {
     /// Returns whether a destination is bound to an endpoint that has such connections.
     pub fn leads_somewhere(&self, destination: &[u8]) -> bool {
         let number = self.destinations.find(destination);
-        number.is_some_and(|number| self.bound_to(number).any(|endpoint| self.is_open(endpoint)))
+        number.is_some_and(|number| {
+            let mut endpoints = self.endpoints_of(number).flatten();
+            endpoints.any(|endpoint| self.is_open(endpoint))
+        })
     }
 
     fn is_open(&self, endpoint: u32) -> bool {
@@ -109,17 +112,15 @@ impl<H> Store<H> {
         connections.any(|place| !self.is_overdue(&self.connection_deadlines, place))
     }
 
-    /// The endpoints of bindings that have not expired.
-    fn bound_to(&self, destination: u32) -> impl Iterator<Item = u32> {
+    /// Walks the bindings of a destination: the endpoint of each, `None` for one that has expired.
+    fn endpoints_of(&self, destination: u32) -> impl Iterator<Item = Option<u32>> {
         let mut slot = self.destinations.record(destination).bindings.first;
-        let bindings = std::iter::from_fn(move || {
+        std::iter::from_fn(move || {
             let binding = self.bindings.get(slot as usize).filter(|_| slot != NONE)?;
             slot = binding.links.next;
-            Some(binding)
-        });
-        bindings
-            .filter(|binding| !self.is_overdue(&self.binding_deadlines, binding.place))
-            .map(|binding| binding.endpoint)
+            let is_overdue = self.is_overdue(&self.binding_deadlines, binding.place);
+            Some((!is_overdue).then_some(binding.endpoint))
+        })
     }
 
     /// Returns how many connections a find of a destination would go through, and how many bindings were walked to know
@@ -128,16 +129,9 @@ impl<H> Store<H> {
         let Some(destination) = self.destinations.find(destination) else {
             return (0, 0);
         };
-        let mut slot = self.destinations.record(destination).bindings.first;
-        let bindings = std::iter::from_fn(|| {
-            let binding = self.bindings.get(slot as usize).filter(|_| slot != NONE)?;
-            slot = binding.links.next;
-            let is_overdue = self.is_overdue(&self.binding_deadlines, binding.place);
-            Some((!is_overdue).then_some(binding.endpoint))
-        });
         let mut walked = 0;
-        let bindings = bindings.inspect(|_| walked += 1).flatten();
-        let mut endpoints: Vec<u32> = bindings.collect();
+        let bindings = self.endpoints_of(destination).inspect(|_| walked += 1);
+        let mut endpoints: Vec<u32> = bindings.flatten().collect();
         // Bindings of different properties may lead to one endpoint.
         endpoints.sort_unstable();
         endpoints.dedup();

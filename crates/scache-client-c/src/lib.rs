@@ -27,7 +27,7 @@ pub struct Handle {
     details: Details,
 }
 
-/// What the cache said of the last request that succeeded.
+/// Answer of the cache to the last request that succeeded.
 #[derive(Clone, Copy, Debug, Default)]
 struct Details {
     /// The past of what was found.
@@ -324,7 +324,7 @@ pub unsafe extern "C" fn scache_granted_ms(cache: *const Handle) -> c_longlong {
     milliseconds(unsafe { details(cache) }.granted)
 }
 
-/// What is known of the last request.
+/// Facts about the last request.
 ///
 /// # Safety
 /// `cache` is NULL or comes from [`scache_open`]; no other thread uses it.

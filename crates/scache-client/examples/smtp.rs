@@ -45,7 +45,7 @@ fn send(server: &str, cache: &str, number: &str) -> Result<(), Box<dyn Error>> {
     let pool = Pool::new(cache).on_error(|error| eprintln!("smtp: {error}"));
     let destination = format!("smtp:{server}");
     let fresh = |_: &&str| greet(TcpStream::connect(server)?);
-    // What the server has closed a moment ago is passed over.
+    // A connection that the server has closed a moment ago is passed over.
     let check = |session: &mut Checkout<TcpStream>| say(session, "RSET", "250").is_ok();
     let session = pool.checkout_checked(destination.as_bytes(), &[&*destination], fresh, check);
     let session = match session {

@@ -78,7 +78,7 @@ pub struct Save<'a> {
     pub property: &'a [u8],
 }
 
-/// What the cache said of something that it was given.
+/// Answer of the cache to something that it was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Saved {
     pub(crate) ttl: Option<Duration>,

@@ -216,7 +216,7 @@ impl Pool {
     /// ```
     ///
     /// # Errors
-    /// As [`Pool::checkout`].
+    /// Those of [`Pool::checkout`].
     pub fn checkout_checked<C, N, E>(
         &self,
         destination: &[u8],
@@ -240,7 +240,7 @@ impl Pool {
     /// a first request has failed over a connection that was used before.
     ///
     /// # Errors
-    /// As [`Pool::checkout`].
+    /// Those of [`Pool::checkout`].
     pub fn checkout_fresh<C, N: AsRef<[u8]>, E>(
         &self,
         destination: &[u8],

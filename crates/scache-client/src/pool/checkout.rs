@@ -26,21 +26,21 @@ pub struct Checkout<C, P = Pool> {
     generation: Generation,
 }
 
-/// What a connection is put back under.
+/// Names that a connection is put back under.
 #[derive(Clone)]
 pub(crate) struct Names {
     pub(crate) destination: Box<[u8]>,
     pub(crate) endpoint: Box<[u8]>,
 }
 
-/// What is known of a connection that comes from the cache.
+/// Facts about a connection that comes from the cache.
 #[derive(Clone, Debug)]
 pub(crate) struct Reused {
     pub(crate) properties: Properties,
     pub(crate) history: Option<History>,
 }
 
-/// What became of a connection that was released. Unless it was kept it is closed.
+/// Outcome of a release. A connection that was not kept is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Released {
@@ -81,7 +81,7 @@ pub enum CheckoutError<E> {
     /// connected, since nothing would ever be found under that name.
     #[error("the destination or an endpoint is no name: {0}")]
     Name(#[from] ValueError),
-    /// What the caller's function said of the last endpoint.
+    /// Error of the caller's function for the last endpoint.
     #[error(transparent)]
     Connect(E),
 }
@@ -140,7 +140,7 @@ impl<C, P> Checkout<C, P> {
         self.generation == Generation::current()
     }
 
-    /// What was saved with the connection, if it comes from the cache; `None` if it was made for this checkout.
+    /// Property that was saved with the connection, if it comes from the cache; `None` if it was made for this checkout.
     #[must_use]
     pub fn reused(&self) -> Option<&Properties> {
         self.reused.as_ref().map(|reused| &reused.properties)

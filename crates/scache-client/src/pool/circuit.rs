@@ -27,7 +27,7 @@ pub(crate) struct Permit {
     opened: u32,
 }
 
-/// What a failed request says about the next ones.
+/// Meaning of a failed request for the next ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// Known at once: asking again costs nothing.

@@ -167,7 +167,7 @@ impl Pool {
     /// ```
     ///
     /// # Errors
-    /// As [`Pool::checkout`].
+    /// Those of [`Pool::checkout`].
     pub async fn checkout_checked<'e, C, N, E, F, G>(
         &self,
         destination: &[u8],
@@ -192,7 +192,7 @@ impl Pool {
     /// [`crate::Pool::checkout_fresh`].
     ///
     /// # Errors
-    /// As [`Pool::checkout`].
+    /// Those of [`Pool::checkout`].
     pub async fn checkout_fresh<'e, C, N, E, F>(
         &self,
         destination: &[u8],
